@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node-agent/model/snapshot.h"
+
+namespace ullage {
+
+/// Every term of the capacity sum (docs/policy.md):
+///   C1 = A + Rec − Σg − B − U − N     C2 = A + free swap − Σ(L − R) − B − U − N
+struct CapacityTerms {
+  Bytes available;    ///< A: what the host has left, less its own reserve
+  Bytes recoverable;  ///< Rec: what reclaim could win back within the horizon
+  Bytes growth;       ///< Σg: what the VMs may claim within the horizon
+  Bytes buffer;       ///< B: for the one that claims most
+  Bytes unsold;       ///< U: memory that was never promised; ordinary admission still sells it
+  Bytes not_ours;     ///< N: promised to others that are no VMs, and not used by them
+  Bytes cap;          ///< K × total − Σ L
+  Bytes bound;        ///< C1, before the cap and before hysteresis
+  Bytes bound_full;   ///< C2: holds even if every guest wants all at once
+};
+
+struct Capacity {
+  std::optional<CapacityTerms> terms;  ///< absent when the host or the VMs are unknown
+  Bytes promised;                      ///< Σ L
+  Bytes granted;                       ///< Σ of what stands on reclaimable capacity
+  Bytes additional;                    ///< C: may be promised in addition, whole quanta
+  Bytes published;                     ///< granted + additional
+  Bytes unsold;                        ///< what ordinary admission may still sell
+  std::string reason;                  ///< why it is not more
+};
+
+/// Why one VM counts as it does. Each action and each refusal has a reason.
+struct VmDecision {
+  VmId id;
+  Bytes growth;  ///< g
+  std::string reason;
+};
+
+struct Action {
+  enum class Kind { kSwitchHintingOn };
+  Kind kind;
+  VmId id;
+  std::string reason;
+};
+
+constexpr const char* Name(Action::Kind) { return "switch-hinting-on"; }
+
+struct Plan {
+  Capacity capacity;
+  std::vector<VmDecision> vms;  ///< same order as the snapshot's
+  std::vector<Action> actions;
+  Carried carry;  ///< for the next tick
+};
+
+/// What became of an action. It acts on nothing by itself: the next tick sees its effect.
+struct Outcome {
+  Action action;
+  enum class State { kQueued, kDone, kFailed, kSkipped } state;
+  std::string message;
+};
+
+constexpr const char* Name(Outcome::State s) {
+  switch (s) {
+    case Outcome::State::kQueued: return "queued";
+    case Outcome::State::kDone: return "done";
+    case Outcome::State::kFailed: return "failed";
+    case Outcome::State::kSkipped: return "skipped";
+  }
+  return "failed";
+}
+
+/// Everything one tick has to say; immutable once published.
+struct Report {
+  Snapshot snapshot;
+  Plan plan;
+  std::vector<Outcome> outcomes;
+  std::string mode;
+  std::uint64_t tick = 0;
+};
+
+}  // namespace ullage

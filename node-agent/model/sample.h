@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node-agent/model/bytes.h"
+#include "node-agent/model/time.h"
+#include "node-agent/model/vm.h"
+
+namespace ullage {
+
+/// The machine, or the memory cgroup that plays it. Absent is not zero.
+struct HostSample {
+  std::optional<Bytes> total;      ///< MemTotal, or the cgroup's limit when that is smaller
+  std::optional<Bytes> available;  ///< MemAvailable, or what the cgroup leaves when that is less
+  std::optional<Bytes> free;       ///< MemFree
+  std::optional<Permyriad> pressure_some_avg10;  ///< PSI memory "some", 1 % = 100
+  std::string fault;                             ///< why something is absent
+};
+
+/// What the host charges to one VM: the memory cgroup of its QEMU. The only figure that memory
+/// returned is judged by; RSS lies below 2 MiB pages (facts: QEMU sets MADV_HUGEPAGE).
+struct ChargeSample {
+  std::optional<Bytes> resident;  ///< v2 memory.current, v1 memory.usage_in_bytes
+  std::optional<Bytes> swapped;   ///< v2 memory.swap.current, v1 memsw − usage
+  std::optional<Bytes> peak;      ///< v2 memory.peak, v1 memory.max_usage_in_bytes
+  std::uint64_t cgroup = 0;       ///< inode: identity of what was read, 0 when nothing was
+  std::string fault;              ///< why something is absent
+};
+
+struct VmSample {
+  QemuFacts qemu;
+  ChargeSample charge;
+};
+
+/// Memory promised through admission: the ledger's entry, whether or not a QEMU runs yet.
+struct Grant {
+  VmSpec spec;
+  Bytes ordinary;   ///< taken from memory that was never promised before
+  Bytes reclaimed;  ///< taken from reclaimable capacity, in whole quanta
+  WallTime since;
+};
+
+/// Everything that was seen in one tick.
+struct Samples {
+  Moment at;
+  HostSample host;
+  std::vector<VmSample> vms;
+  std::optional<BootTime> vms_listed_at;  ///< absent: never listed, so nobody knows who runs
+  std::string vms_fault;
+  std::vector<Grant> grants;
+};
+
+}  // namespace ullage

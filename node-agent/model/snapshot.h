@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node-agent/model/sample.h"
+
+namespace ullage {
+
+/// One VM as the policy sees it.
+struct VmState {
+  VmSpec spec;
+  Bytes promised;   ///< L: guest memory and QEMU's overhead; what the scheduler counts
+  Bytes ordinary;   ///< the part of L that stands on memory promised once
+  Bytes reclaimed;  ///< the part of L that stands on reclaimable capacity
+  std::optional<Bytes> resident;
+  std::optional<Bytes> swapped;
+  std::optional<Bytes> peak;      ///< highest charge of this epoch
+  std::optional<Bytes> returned;  ///< peak − charge: held once in this epoch, the host's again
+  Hinting hinting = Hinting::kUnknown;
+  HintingProof proof;
+  GuestStats guest;
+  Run run = Run::kUnknown;
+  std::uint64_t epoch = 0;
+  std::uint64_t cgroup = 0;
+  std::optional<BootTime> answered_at;
+  bool bound_only = false;  ///< granted, no QEMU seen yet
+  bool stalled = false;
+  std::string fault;
+};
+
+/// What the last tick left for this one: the only memory that the policy has.
+struct Carried {
+  Bytes additional;                     ///< C of the last plan
+  std::optional<BootTime> rise_since;   ///< since when C could have been higher
+  std::optional<BootTime> last_rise;    ///< when C was last raised
+};
+
+/// One consistent view of the node. VMs are sorted by id, so that their order decides nothing.
+struct Snapshot {
+  Moment at;
+  HostSample host;
+  std::vector<VmState> vms;
+  std::optional<BootTime> vms_listed_at;
+  std::string vms_fault;
+  Carried carried;
+};
+
+}  // namespace ullage

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "node-agent/model/bytes.h"
+#include "node-agent/model/time.h"
+
+namespace ullage {
+
+/// Identity that outlives a tick: the libvirt domain's UUID (standalone) or the VMI's UID. Names
+/// and pids are reused, these are not.
+struct VmId {
+  std::string value;
+  auto operator<=>(const VmId&) const = default;
+};
+
+/// Annotation `ullage.io/reclaim`.
+enum class Reclaim { kHints, kHybrid, kOff };
+/// Annotation `ullage.io/placement`.
+enum class Placement { kStandard, kReclaimed };
+
+/// What was promised to a VM, and what its owner allows.
+struct VmSpec {
+  VmId id;
+  std::string name;    ///< printable UTF-8, made safe where it enters (host/text.h)
+  Bytes guest_memory;  ///< <memory> of the domain: the most that the guest can hold
+  std::uint32_t vcpus = 1;
+  Placement placement = Placement::kStandard;
+  Reclaim reclaim = Reclaim::kHints;
+  std::string bad_setting;  ///< a setting of the owner that made no sense; its default applies
+};
+
+/// The proof that free page reporting is on has two halves; either alone says nothing.
+/// Absent: nobody answered. (virtio 1.2, 5.5.6.7)
+struct HintingProof {
+  std::optional<bool> balloon;     ///< the domain has a virtio balloon device
+  std::optional<bool> offered;     ///< QMP qom-get <balloon> free-page-reporting
+  std::optional<bool> negotiated;  ///< VIRTIO_BALLOON_F_REPORTING among the guest's features
+  std::optional<bool> at_next_start;  ///< the persistent configuration offers it
+};
+
+enum class Hinting { kUnknown, kNoBalloon, kNotOffered, kNotNegotiated, kOn };
+
+constexpr Hinting Judge(const HintingProof& proof) {
+  if (proof.balloon && !*proof.balloon) return Hinting::kNoBalloon;
+  if (proof.offered && !*proof.offered) return Hinting::kNotOffered;
+  if (!proof.offered || !proof.negotiated) return Hinting::kUnknown;
+  return *proof.negotiated ? Hinting::kOn : Hinting::kNotNegotiated;
+}
+
+/// What the guest says of itself (virtio balloon statistics). Untrusted: shown, and never able to
+/// raise the published capacity.
+struct GuestStats {
+  std::optional<Bytes> balloon;    ///< what the balloon leaves to the guest
+  std::optional<Bytes> unused;     ///< the guest's MemFree
+  std::optional<Bytes> available;  ///< the guest's MemTotal
+  std::optional<Bytes> usable;     ///< the guest's MemAvailable
+};
+
+enum class Run { kUnknown, kRunning, kPaused, kOff };
+
+/// The latest word of one QEMU, gathered by qemu-backend without ever blocking the tick.
+struct QemuFacts {
+  VmSpec spec;
+  Run run = Run::kUnknown;
+  std::optional<std::int32_t> pid;
+  std::uint64_t epoch = 0;  ///< rises with each QEMU start and each guest reset seen
+  HintingProof hinting;
+  GuestStats guest;
+  std::optional<BootTime> answered_at;  ///< when this QEMU last answered a question
+  bool stalled = false;                 ///< a question is past its deadline
+  std::string fault;                    ///< the last error, empty when there is none
+};
+
+constexpr const char* Name(Hinting h) {
+  switch (h) {
+    case Hinting::kUnknown: return "unknown";
+    case Hinting::kNoBalloon: return "no-balloon";
+    case Hinting::kNotOffered: return "not-offered";
+    case Hinting::kNotNegotiated: return "not-negotiated";
+    case Hinting::kOn: return "on";
+  }
+  return "unknown";
+}
+constexpr const char* Name(Placement p) {
+  return p == Placement::kReclaimed ? "reclaimed" : "standard";
+}
+constexpr const char* Name(Reclaim r) {
+  switch (r) {
+    case Reclaim::kHints: return "hints";
+    case Reclaim::kHybrid: return "hybrid";
+    case Reclaim::kOff: return "off";
+  }
+  return "hints";
+}
+constexpr const char* Name(Run r) {
+  switch (r) {
+    case Run::kUnknown: return "unknown";
+    case Run::kRunning: return "running";
+    case Run::kPaused: return "paused";
+    case Run::kOff: return "off";
+  }
+  return "unknown";
+}
+
+}  // namespace ullage
