@@ -13,6 +13,9 @@ struct Permyriad {
   constexpr auto operator<=>(const Permyriad&) const = default;
 };
 
+/// Wide enough for any product of two 64-bit numbers.
+__extension__ using Wide = __int128;
+
 /// A count of bytes. Signed, because a term of the capacity sum may go below zero, and saturating,
 /// because figures from guests and cgroup files are hostile: an overflow must not turn a huge
 /// number into a small one.
@@ -38,7 +41,7 @@ class Bytes {
 
   /// The share of this amount, rounded towards zero.
   friend constexpr Bytes operator*(Bytes a, Permyriad share) {
-    const auto wide = static_cast<__int128>(a.count_) * share.value / 10000;
+    const auto wide = static_cast<Wide>(a.count_) * share.value / 10000;
     return Bytes(Narrow(wide));
   }
 
@@ -54,7 +57,7 @@ class Bytes {
   }
 
  private:
-  static constexpr std::int64_t Narrow(__int128 wide) {
+  static constexpr std::int64_t Narrow(Wide wide) {
     constexpr auto kMax = std::numeric_limits<std::int64_t>::max();
     constexpr auto kMin = std::numeric_limits<std::int64_t>::min();
     if (wide > kMax) return kMax;
@@ -62,13 +65,13 @@ class Bytes {
     return static_cast<std::int64_t>(wide);
   }
   static constexpr std::int64_t Add(std::int64_t a, std::int64_t b) {
-    return Narrow(static_cast<__int128>(a) + b);
+    return Narrow(static_cast<Wide>(a) + b);
   }
   static constexpr std::int64_t Subtract(std::int64_t a, std::int64_t b) {
-    return Narrow(static_cast<__int128>(a) - b);
+    return Narrow(static_cast<Wide>(a) - b);
   }
   static constexpr std::int64_t Multiply(std::int64_t a, std::int64_t b) {
-    return Narrow(static_cast<__int128>(a) * b);
+    return Narrow(static_cast<Wide>(a) * b);
   }
 
   std::int64_t count_ = 0;

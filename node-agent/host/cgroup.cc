@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/host/cgroup.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node-agent/host/text.h"
+
+namespace ullage::host {
+namespace {
+
+constexpr std::size_t kValueLimit = 64;
+constexpr std::size_t kStatLimit = 64 << 10;
+constexpr const char* kV2Usage = "memory.current";
+constexpr const char* kV1Usage = "memory.usage_in_bytes";
+
+Bytes ToBytes(std::uint64_t n) {
+  constexpr auto kMax = static_cast<std::uint64_t>(Bytes::Max().count());
+  return Bytes(static_cast<std::int64_t>(n > kMax ? kMax : n));
+}
+
+bool Has(const Fd& folder, const char* name) {
+  return faccessat(folder.get(), name, F_OK, 0) == 0;
+}
+
+std::string Join(const std::string& root, std::string_view path) {
+  std::string joined = root;
+  if (!path.starts_with('/')) joined += '/';
+  joined += path;
+  while (joined.size() > 1 && joined.ends_with('/')) joined.pop_back();
+  return joined;
+}
+
+bool HasMemory(const std::string& path) {
+  return access((path + '/' + kV2Usage).c_str(), F_OK) == 0 ||
+         access((path + '/' + kV1Usage).c_str(), F_OK) == 0;
+}
+
+// Where the hierarchy that counts memory hangs: v1 has a folder a controller, and beside it v2
+// hangs in "unified"; alone, v2 is the root.
+std::string MemoryRoot(const Roots& roots, bool v1) {
+  if (v1) return roots.cgroup + "/memory";
+  const std::string unified = roots.cgroup + "/unified";
+  return access((unified + "/cgroup.procs").c_str(), F_OK) == 0 ? unified : roots.cgroup;
+}
+
+bool NamesMemory(std::string_view controllers) {
+  while (!controllers.empty()) {
+    if (TakeUntil(controllers, ',') == "memory") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<MemoryCgroup> MemoryCgroup::Open(const std::string& path) {
+  auto folder = OpenDirectory(path);
+  if (!folder) return folder.error();
+  const auto inode = Inode(*folder);
+  if (!inode) return inode.error().In(path);
+  const bool v2 = Has(*folder, kV2Usage);
+  if (!v2 && !Has(*folder, kV1Usage)) {
+    return Error(Code::kInvalid, path + ": no memory accounting (neither memory.current nor "
+                                        "memory.usage_in_bytes)");
+  }
+  return MemoryCgroup(std::move(*folder), path, v2 ? Version::kV2 : Version::kV1, *inode);
+}
+
+Result<std::optional<Bytes>> MemoryCgroup::ReadOptional(const char* name) const {
+  auto text = ReadFileAt(folder_.get(), name, kValueLimit);
+  if (!text) {
+    // A cgroup that is gone has no files at all; one that lives may lack this one.
+    if (text.error().code() == Code::kGone && Has(folder_, "cgroup.procs")) {
+      return std::optional<Bytes>();
+    }
+    return text.error().In(path_);
+  }
+  auto value = ParseLimit(*text);
+  if (!value) return value.error().In(name).In(path_);
+  return value;
+}
+
+Result<Bytes> MemoryCgroup::Usage() const {
+  const char* name = version_ == Version::kV2 ? kV2Usage : kV1Usage;
+  auto text = ReadFileAt(folder_.get(), name, kValueLimit);
+  if (!text) return text.error().In(path_);
+  const auto value = ParseUnsigned(*text);
+  if (!value) {
+    return Error(Code::kInvalid, path_ + ": " + name + ": not a number: " + Printable(*text, 32));
+  }
+  return ToBytes(*value);
+}
+
+Result<std::optional<Bytes>> MemoryCgroup::Peak() const {
+  return ReadOptional(version_ == Version::kV2 ? "memory.peak" : "memory.max_usage_in_bytes");
+}
+
+Result<std::optional<Bytes>> MemoryCgroup::Swap() const {
+  if (version_ == Version::kV2) return ReadOptional("memory.swap.current");
+  auto both = ReadOptional("memory.memsw.usage_in_bytes");
+  if (!both || !*both) return both;
+  const auto usage = Usage();
+  if (!usage) return usage.error();
+  // Two files are two moments: a charge between them must not show as negative swap.
+  return std::optional(std::max(**both - *usage, Bytes()));
+}
+
+Result<std::optional<Bytes>> MemoryCgroup::Limit() const {
+  auto limit = ReadOptional(version_ == Version::kV2 ? "memory.max" : "memory.limit_in_bytes");
+  // v1 writes "no limit" as the largest page-aligned number.
+  constexpr Bytes kV1NoLimit = Bytes::Max().FloorTo(Bytes::MiB(1));
+  if (limit.ok() && *limit && **limit >= kV1NoLimit) return std::optional<Bytes>();
+  return limit;
+}
+
+Result<Bytes> MemoryCgroup::InactiveFile() const {
+  auto text = ReadFileAt(folder_.get(), "memory.stat", kStatLimit);
+  if (!text) return text.error().In(path_);
+  const char* key = version_ == Version::kV2 ? "inactive_file" : "total_inactive_file";
+  return ParseKeyed(*text, key).In("memory.stat").In(path_);
+}
+
+Result<CgroupLine> ParseProcCgroup(std::string_view text) {
+  CgroupLine unified;
+  while (!text.empty()) {
+    std::string_view line = TakeUntil(text, '\n');
+    const std::string_view hierarchy = TakeUntil(line, ':');
+    const std::string_view controllers = TakeUntil(line, ':');
+    if (!line.starts_with('/')) continue;
+    if (NamesMemory(controllers)) return CgroupLine{std::string(line), true};
+    if (hierarchy == "0" && controllers.empty()) unified.path = line;
+  }
+  if (unified.path.empty()) return Error(Code::kInvalid, "neither a memory line nor a 0:: line");
+  return unified;
+}
+
+Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
+  const std::string file = roots.proc + "/" + std::to_string(pid) + "/cgroup";
+  const auto text = ReadFile(file, kStatLimit);
+  if (!text) return text.error();
+  const auto line = ParseProcCgroup(*text);
+  if (!line) return line.error().In(file);
+  if (line->path.find("/../") != std::string::npos || line->path.ends_with("/..")) {
+    return Error(Code::kInvalid, file + ": lies outside this cgroup namespace: " +
+                                     Printable(line->path, 128));
+  }
+  const std::string root = MemoryRoot(roots, line->v1);
+  std::string path = Join(root, line->path);
+  while (path.size() > root.size() && !HasMemory(path)) path.resize(path.rfind('/'));
+  if (!HasMemory(path)) {
+    return Error(Code::kGone, path + ": no memory accounting on the way up to " + root);
+  }
+  return path;
+}
+
+Result<std::optional<Bytes>> ParseLimit(std::string_view text) {
+  if (text == "max\n" || text == "max") return std::optional<Bytes>();
+  const auto value = ParseUnsigned(text);
+  if (!value) return Error(Code::kInvalid, "not a number: " + Printable(text, 32));
+  return std::optional(ToBytes(*value));
+}
+
+Result<Bytes> ParseKeyed(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    std::string_view line = TakeUntil(text, '\n');
+    if (!line.starts_with(key)) continue;
+    line.remove_prefix(key.size());
+    if (line.starts_with(':')) line.remove_prefix(1);
+    if (!line.starts_with(' ')) continue;  // a longer key that begins the same
+    line.remove_prefix(line.find_first_not_of(' ') == std::string_view::npos
+                           ? line.size()
+                           : line.find_first_not_of(' '));
+    const bool kib = line.ends_with(" kB");
+    if (kib) line.remove_suffix(3);
+    const auto value = ParseUnsigned(line);
+    if (!value) return Error(Code::kInvalid, std::string(key) + ": not a number");
+    return kib ? Bytes::KiB(ToBytes(*value).count()) : ToBytes(*value);
+  }
+  return Error(Code::kNotFound, "no line " + std::string(key));
+}
+
+}  // namespace ullage::host

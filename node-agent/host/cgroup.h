@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "node-agent/host/file.h"
+#include "node-agent/model/bytes.h"
+
+namespace ullage::host {
+
+/// A memory cgroup, held open by its folder: once it is removed each read says kGone, also when
+/// another of the same name has taken its place. Source: Documentation/admin-guide/cgroup-v2.rst
+/// and cgroup-v1/memory.rst of Linux 6.1.
+class MemoryCgroup {
+ public:
+  enum class Version { kV1, kV2 };
+
+  /// Opens `path` (absolute). kInvalid when it is a folder without memory accounting.
+  static Result<MemoryCgroup> Open(const std::string& path);
+
+  Version version() const { return version_; }
+  std::uint64_t inode() const { return inode_; }
+  const std::string& path() const { return path_; }
+
+  /// v2 memory.current, v1 memory.usage_in_bytes.
+  Result<Bytes> Usage() const;
+  /// Absent when the kernel keeps none (v2 memory.peak came with 5.19).
+  Result<std::optional<Bytes>> Peak() const;
+  /// v2 memory.swap.current; v1 memsw − usage, absent when the kernel does not account swap.
+  Result<std::optional<Bytes>> Swap() const;
+  /// Absent: no limit ("max", or v1's page counter maximum).
+  Result<std::optional<Bytes>> Limit() const;
+  /// Page cache that no process uses right now: inactive_file (v1 total_inactive_file).
+  Result<Bytes> InactiveFile() const;
+
+ private:
+  MemoryCgroup(Fd folder, std::string path, Version version, std::uint64_t inode)
+      : folder_(std::move(folder)), path_(std::move(path)), version_(version), inode_(inode) {}
+  Result<std::optional<Bytes>> ReadOptional(const char* name) const;
+
+  Fd folder_;
+  std::string path_;
+  Version version_;
+  std::uint64_t inode_;
+};
+
+/// The absolute path of the memory cgroup that charges process `pid`: the v1 "memory" line of
+/// /proc/PID/cgroup, else the v2 "0::" line; from there up to the nearest folder that has memory
+/// accounting (libvirt and systemd put processes into threaded children that have none).
+/// kGone when the process ended.
+Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid);
+
+/// Pure half of it: the path below the cgroup root, from the text of /proc/PID/cgroup.
+/// `v1` tells which hierarchy it belongs to.
+struct CgroupLine {
+  std::string path;
+  bool v1 = false;
+};
+Result<CgroupLine> ParseProcCgroup(std::string_view text);
+
+/// One value file: digits, or "max" (absent). Garbage is kInvalid.
+Result<std::optional<Bytes>> ParseLimit(std::string_view text);
+/// The value of `key` in a flat keyed file such as memory.stat or /proc/meminfo; kB is honoured.
+/// kNotFound when there is no such line, kInvalid when its value is no number.
+Result<Bytes> ParseKeyed(std::string_view text, std::string_view key);
+
+}  // namespace ullage::host

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/host/cgroup.h"
+
+#include <gtest/gtest.h>
+
+#include "node-agent/host/temporary_tree.h"
+
+namespace ullage::host {
+namespace {
+
+// A living cgroup of either version, as the kernel shows it.
+void WriteV2(const TemporaryTree& tree, const std::string& group) {
+  tree.Write(group + "/cgroup.procs", "7\n");
+  tree.Write(group + "/memory.current", "1048576\n");
+  tree.Write(group + "/memory.peak", "2097152\n");
+  tree.Write(group + "/memory.swap.current", "4096\n");
+  tree.Write(group + "/memory.max", "max\n");
+  tree.Write(group + "/memory.stat", "anon 5\nfile 9\ninactive_file 12288\nactive_file 1\n");
+}
+void WriteV1(const TemporaryTree& tree, const std::string& group) {
+  tree.Write(group + "/cgroup.procs", "7\n");
+  tree.Write(group + "/memory.usage_in_bytes", "1048576\n");
+  tree.Write(group + "/memory.max_usage_in_bytes", "2097152\n");
+  tree.Write(group + "/memory.limit_in_bytes", "9223372036854771712\n");
+  tree.Write(group + "/memory.stat", "inactive_file 1\ntotal_inactive_file 8192\n");
+}
+
+TEST(MemoryCgroup, ReadsVersion2) {
+  const TemporaryTree tree;
+  WriteV2(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  ASSERT_TRUE(group.ok()) << group.error().message();
+  EXPECT_EQ(group->version(), MemoryCgroup::Version::kV2);
+  EXPECT_EQ(*group->Usage(), Bytes::MiB(1));
+  EXPECT_EQ(**group->Peak(), Bytes::MiB(2));
+  EXPECT_EQ(**group->Swap(), Bytes(4096));
+  EXPECT_EQ(*group->Limit(), std::nullopt) << "max is no limit, not zero";
+  EXPECT_EQ(*group->InactiveFile(), Bytes(12288));
+}
+
+TEST(MemoryCgroup, ReadsVersion1) {
+  const TemporaryTree tree;
+  WriteV1(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  ASSERT_TRUE(group.ok());
+  EXPECT_EQ(group->version(), MemoryCgroup::Version::kV1);
+  EXPECT_EQ(*group->Usage(), Bytes::MiB(1));
+  EXPECT_EQ(**group->Peak(), Bytes::MiB(2));
+  EXPECT_EQ(*group->Limit(), std::nullopt);
+  EXPECT_EQ(*group->InactiveFile(), Bytes(8192)) << "the hierarchy's total, not the group's own";
+  EXPECT_EQ(*group->Swap(), std::nullopt) << "no swap accounting is unknown";
+  tree.Write("g/memory.memsw.usage_in_bytes", "1060864\n");
+  EXPECT_EQ(**group->Swap(), Bytes(12288));
+  tree.Write("g/memory.memsw.usage_in_bytes", "4096\n");
+  EXPECT_EQ(**group->Swap(), Bytes()) << "two files, two moments: never negative";
+}
+
+TEST(MemoryCgroup, GarbageIsAnErrorAndNotZero) {
+  const TemporaryTree tree;
+  WriteV2(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  for (const char* bad : {"", "\n", "12x\n", "-1\n", "99999999999999999999999\n", "max\n"}) {
+    tree.Write("g/memory.current", bad);
+    EXPECT_EQ(group->Usage().error().code(), Code::kInvalid) << bad;
+  }
+  tree.Write("g/memory.current", std::string(1000, '1'));
+  EXPECT_EQ(group->Usage().error().code(), Code::kInvalid) << "bounded";
+  tree.Write("g/memory.peak", "what\n");
+  EXPECT_EQ(group->Peak().error().code(), Code::kInvalid);
+  tree.Remove("g/memory.peak");
+  EXPECT_EQ(*group->Peak(), std::nullopt) << "an older kernel has none";
+}
+
+TEST(MemoryCgroup, GoneStaysGoneWhenTheNameIsTakenAgain) {
+  const TemporaryTree tree;
+  WriteV2(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  tree.Remove("g");
+  WriteV2(tree, "g");
+  EXPECT_EQ(group->Usage().error().code(), Code::kGone);
+  EXPECT_EQ(group->Peak().error().code(), Code::kGone) << "an optional file too";
+  const auto second = MemoryCgroup::Open(tree.path("g"));
+  EXPECT_NE(second->inode(), group->inode());
+}
+
+TEST(MemoryCgroup, RefusesAFolderWithoutAccounting) {
+  const TemporaryTree tree;
+  tree.Write("g/cgroup.procs", "");
+  EXPECT_EQ(MemoryCgroup::Open(tree.path("g")).error().code(), Code::kInvalid);
+  EXPECT_EQ(MemoryCgroup::Open(tree.path("h")).error().code(), Code::kGone);
+}
+
+TEST(ParseProcCgroup, PrefersTheV1MemoryLine) {
+  const auto hybrid = ParseProcCgroup("9:name=systemd:/s\n4:cpu,memory:/vm:1\n0::/u\n");
+  EXPECT_TRUE(hybrid->v1);
+  EXPECT_EQ(hybrid->path, "/vm:1") << "a colon in the path stays";
+  const auto unified = ParseProcCgroup("1:name=systemd:/s\n0::/u/scope\n");
+  EXPECT_FALSE(unified->v1);
+  EXPECT_EQ(unified->path, "/u/scope");
+  for (const char* bad : {"", "x", "0::relative\n", "4:memory\n", ":::\n"}) {
+    EXPECT_EQ(ParseProcCgroup(bad).error().code(), Code::kInvalid) << bad;
+  }
+}
+
+TEST(MemoryCgroupOf, ClimbsOutOfThreadedChildren) {
+  const TemporaryTree tree;
+  WriteV2(tree, "cgroup/machine.slice/vm.scope");
+  tree.Write("cgroup/machine.slice/vm.scope/libvirt/emulator/cgroup.procs", "");
+  tree.Write("proc/7/cgroup", "0::/machine.slice/vm.scope/libvirt/emulator\n");
+  const Roots roots{tree.path("proc"), tree.path("cgroup")};
+  EXPECT_EQ(*MemoryCgroupOf(roots, 7), tree.path("cgroup/machine.slice/vm.scope"));
+  EXPECT_EQ(MemoryCgroupOf(roots, 8).error().code(), Code::kGone);
+}
+
+TEST(MemoryCgroupOf, FindsBothHierarchiesOfAHybridMachine) {
+  const TemporaryTree tree;
+  WriteV1(tree, "cgroup/memory/vm");
+  tree.Write("proc/7/cgroup", "4:memory:/vm\n0::/other\n");
+  const Roots roots{tree.path("proc"), tree.path("cgroup")};
+  EXPECT_EQ(*MemoryCgroupOf(roots, 7), tree.path("cgroup/memory/vm"));
+}
+
+TEST(MemoryCgroupOf, RefusesAPathOutsideTheNamespace) {
+  const TemporaryTree tree;
+  tree.Write("proc/7/cgroup", "0::/../../kubepods/pod1\n");
+  const Roots roots{tree.path("proc"), tree.path("cgroup")};
+  EXPECT_EQ(MemoryCgroupOf(roots, 7).error().code(), Code::kInvalid);
+}
+
+TEST(ParseKeyed, FindsTheKeyItself) {
+  constexpr const char* kText = "MemTotal:       2048 kB\nMemFree: 7 kB\nMemFreeX: 9 kB\nanon 5\n";
+  EXPECT_EQ(*ParseKeyed(kText, "MemTotal"), Bytes::MiB(2));
+  EXPECT_EQ(*ParseKeyed(kText, "MemFree"), Bytes::KiB(7));
+  EXPECT_EQ(*ParseKeyed(kText, "anon"), Bytes(5));
+  EXPECT_EQ(ParseKeyed(kText, "Mem").error().code(), Code::kNotFound);
+  EXPECT_EQ(ParseKeyed("anon x\n", "anon").error().code(), Code::kInvalid);
+  EXPECT_EQ(ParseKeyed("anon    \n", "anon").error().code(), Code::kInvalid);
+}
+
+}  // namespace
+}  // namespace ullage::host
