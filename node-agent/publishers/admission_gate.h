@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
-
 #include "node-agent/model/sample.h"
+#include "node-agent/model/verdict.h"
 
 namespace ullage::publishers {
 
-struct Verdict {
-  bool admitted = false;
-  std::string reason;
-  Bytes promised;
-  Bytes ordinary;
-  Bytes reclaimed;
-};
+using Verdict = ullage::Verdict;
 
 /// What the gRPC service asks when a VM is about to start or has ended; wired by agent/.
 /// Called from gRPC's threads. Neither call may ever wait for libvirt.

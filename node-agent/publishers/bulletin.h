@@ -31,9 +31,8 @@ class Bulletin {
   /// The first report newer than tick `seen`, or null after `patience` or when closed.
   std::shared_ptr<const Report> Newer(std::uint64_t seen, milliseconds patience) const {
     std::unique_lock lock(mutex_);
-    const bool came = changed_.wait_for(lock, patience, [&] {
-      return closed_ || (latest_ && latest_->tick > seen);
-    });
+    const bool came = changed_.wait_for(
+        lock, patience, [&] { return closed_ || (latest_ && latest_->tick > seen); });
     return came && !closed_ ? latest_ : nullptr;
   }
 

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <array>
+#include <atomic>
+#include <vector>
+
+#include "node-agent/host/clock.h"
+#include "node-agent/publishers/bulletin.h"
+
+namespace ullage::publishers {
+
+/// Builds every series of metrics_table.h from the latest report when somebody scrapes; between
+/// scrapes it costs nothing. What is unknown is an absent series, never 0.
+class Metrics final : public prometheus::Collectable {
+ public:
+  /// Both must outlive it.
+  Metrics(const Bulletin& bulletin, const host::Clock& clock)
+      : bulletin_(bulletin), clock_(clock) {}
+
+  /// Counts the faults of one tick. The tick calls it once for each report: a scraper sees only
+  /// some of them. Never blocks.
+  void Count(const Report& report);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+  enum class Source { kHost, kVmList, kCharge, kQemu, kAction };
+  static constexpr std::size_t kSources = 5;
+
+ private:
+  const Bulletin& bulletin_;
+  const host::Clock& clock_;
+  std::array<std::atomic<std::uint64_t>, kSources> faults_{};
+};
+
+}  // namespace ullage::publishers
