@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/sources/charges.h"
+
+#include <unistd.h>
+
+namespace ullage::sources {
+namespace {
+
+ChargeSample Unknown(std::string why) {
+  ChargeSample sample;
+  sample.fault = std::move(why);
+  return sample;
+}
+
+ChargeSample ReadCgroup(const host::MemoryCgroup& cgroup) {
+  const auto usage = cgroup.Usage();
+  if (!usage) return Unknown(usage.error().message());
+  ChargeSample sample;
+  sample.cgroup = cgroup.inode();
+  sample.resident = *usage;
+  if (const auto peak = cgroup.Peak(); !peak) {
+    sample.fault = peak.error().message();
+  } else {
+    sample.peak = *peak;
+  }
+  if (const auto swap = cgroup.Swap(); !swap) {
+    sample.fault = swap.error().message();
+  } else {
+    sample.swapped = *swap;
+  }
+  return sample;
+}
+
+}  // namespace
+
+ChargeSample Charges::ReadOne(const QemuFacts& vm, Entry& entry) const {
+  if (!vm.pid) {
+    // libvirt gives no pid while it is away; the cgroup that was found before is still the one.
+    if (!entry.cgroup) return Unknown("no process id of its QEMU yet");
+  } else if (*vm.pid != entry.pid || !entry.cgroup) {
+    entry = {};
+    const auto path = host::MemoryCgroupOf(roots_, *vm.pid);
+    if (!path) return Unknown(path.error().message());
+    auto cgroup = host::MemoryCgroup::Open(*path);
+    if (!cgroup) return Unknown(cgroup.error().message());
+    entry = {*vm.pid, std::move(*cgroup)};
+  }
+  ChargeSample sample = ReadCgroup(*entry.cgroup);
+  if (!sample.resident) entry = {};  // looked up anew at the next tick
+  return sample;
+}
+
+std::vector<ChargeSample> Charges::Read(const std::vector<QemuFacts>& vms) {
+  std::map<VmId, Entry> kept;
+  std::vector<ChargeSample> samples;
+  std::map<std::uint64_t, int> users;
+  if (const auto own = host::MemoryCgroupOf(roots_, getpid()); own.ok()) {
+    if (const auto cgroup = host::MemoryCgroup::Open(*own); cgroup.ok()) ++users[cgroup->inode()];
+  }
+  for (const QemuFacts& vm : vms) {
+    auto node = entries_.extract(vm.spec.id);
+    Entry entry = node.empty() ? Entry{} : std::move(node.mapped());
+    samples.push_back(ReadOne(vm, entry));
+    if (samples.back().cgroup != 0) ++users[samples.back().cgroup];
+    kept.emplace(vm.spec.id, std::move(entry));
+  }
+  entries_ = std::move(kept);
+  for (ChargeSample& sample : samples) {
+    // A charge that belongs to two cannot be told apart, and counting it twice would promise the
+    // same memory twice.
+    if (sample.cgroup != 0 && users[sample.cgroup] > 1) {
+      sample = Unknown("its QEMU shares a memory cgroup with others: give each VM its own");
+    }
+  }
+  return samples;
+}
+
+}  // namespace ullage::sources

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "node-agent/host/cgroup.h"
+#include "node-agent/host/file.h"
+#include "node-agent/model/sample.h"
+
+namespace ullage::sources {
+
+/// The memory charged to each VM, read from the cgroup of its QEMU through a folder that stays
+/// open from tick to tick, so that the figures still come when libvirt hangs.
+class Charges {
+ public:
+  explicit Charges(host::Roots roots) : roots_(std::move(roots)) {}
+
+  /// One sample for each of `vms`, in their order. A VM whose cgroup is unknown, gone, unreadable
+  /// or shared with another VM or with this agent gets a sample with `fault` and no figures.
+  std::vector<ChargeSample> Read(const std::vector<QemuFacts>& vms);
+
+ private:
+  struct Entry {
+    std::int32_t pid = 0;
+    std::optional<host::MemoryCgroup> cgroup;
+  };
+  ChargeSample ReadOne(const QemuFacts& vm, Entry& entry) const;
+
+  host::Roots roots_;
+  std::map<VmId, Entry> entries_;
+};
+
+}  // namespace ullage::sources

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/sources/charges.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "node-agent/host/temporary_tree.h"
+
+namespace ullage::sources {
+namespace {
+
+QemuFacts Vm(const char* id, std::optional<std::int32_t> pid) {
+  QemuFacts vm;
+  vm.spec.id.value = id;
+  vm.pid = pid;
+  return vm;
+}
+
+class ChargesTest : public testing::Test {
+ protected:
+  void WriteVm(int pid, const std::string& group, const char* usage) {
+    tree_.Write("proc/" + std::to_string(pid) + "/cgroup", "0::/" + group + "\n");
+    tree_.Write("cgroup/" + group + "/cgroup.procs", "");
+    tree_.Write("cgroup/" + group + "/memory.current", usage);
+    tree_.Write("cgroup/" + group + "/memory.peak", "9000000\n");
+  }
+  host::TemporaryTree tree_;
+  Charges charges_{{tree_.path("proc"), tree_.path("cgroup")}};
+};
+
+TEST_F(ChargesTest, ReadsEachVmFromItsOwnCgroup) {
+  WriteVm(7, "a", "4096\n");
+  WriteVm(8, "b", "8192\n");
+  const auto samples = charges_.Read({Vm("A", 7), Vm("B", 8)});
+  EXPECT_EQ(samples[0].resident, Bytes(4096));
+  EXPECT_EQ(samples[1].resident, Bytes(8192));
+  EXPECT_EQ(samples[1].peak, Bytes(9000000));
+  EXPECT_EQ(samples[1].swapped, std::nullopt) << "no swap file is unknown";
+}
+
+TEST_F(ChargesTest, GoesOnWithoutAPidOnceTheCgroupIsKnown) {
+  EXPECT_NE(charges_.Read({Vm("A", std::nullopt)})[0].fault, "");
+  WriteVm(7, "a", "4096\n");
+  ASSERT_EQ(charges_.Read({Vm("A", 7)})[0].resident, Bytes(4096));
+  WriteVm(7, "a", "12288\n");
+  EXPECT_EQ(charges_.Read({Vm("A", std::nullopt)})[0].resident, Bytes(12288));
+}
+
+TEST_F(ChargesTest, AVanishedCgroupIsUnknownAndANewQemuIsFound) {
+  WriteVm(7, "a", "4096\n");
+  ASSERT_TRUE(charges_.Read({Vm("A", 7)})[0].resident);
+  tree_.Remove("cgroup/a");
+  const auto gone = charges_.Read({Vm("A", 7)})[0];
+  EXPECT_EQ(gone.resident, std::nullopt);
+  EXPECT_NE(gone.fault, "");
+  WriteVm(9, "a2", "16384\n");
+  EXPECT_EQ(charges_.Read({Vm("A", 9)})[0].resident, Bytes(16384));
+}
+
+TEST_F(ChargesTest, GarbageHurtsThatVmOnly) {
+  WriteVm(7, "a", "pear\n");
+  WriteVm(8, "b", "8192\n");
+  const auto samples = charges_.Read({Vm("A", 7), Vm("B", 8)});
+  EXPECT_EQ(samples[0].resident, std::nullopt);
+  EXPECT_NE(samples[0].fault.find("not a number: pear"), std::string::npos) << samples[0].fault;
+  EXPECT_EQ(samples[1].resident, Bytes(8192));
+}
+
+TEST_F(ChargesTest, ASharedCgroupBelongsToNobody) {
+  WriteVm(7, "shared", "4096\n");
+  WriteVm(8, "shared", "4096\n");
+  const auto samples = charges_.Read({Vm("A", 7), Vm("B", 8)});
+  EXPECT_EQ(samples[0].resident, std::nullopt);
+  EXPECT_NE(samples[1].fault.find("shares"), std::string::npos);
+}
+
+TEST_F(ChargesTest, TheAgentsOwnCgroupIsShared) {
+  WriteVm(7, "session", "4096\n");
+  WriteVm(getpid(), "session", "4096\n");
+  EXPECT_NE(charges_.Read({Vm("A", 7)})[0].fault.find("shares"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ullage::sources

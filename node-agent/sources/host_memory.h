@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "node-agent/host/cgroup.h"
+#include "node-agent/host/file.h"
+#include "node-agent/model/sample.h"
+
+namespace ullage::sources {
+
+/// What the machine has left: /proc/meminfo and /proc/pressure/memory, and where a memory cgroup
+/// bounds the VMs ("the host" of a demo, or kubepods), the smaller of the two.
+/// Source: Documentation/filesystems/proc.rst (MemAvailable), Documentation/accounting/psi.rst.
+class HostMemory {
+ public:
+  /// `cgroup`: absolute path of the bounding memory cgroup, empty for none.
+  HostMemory(host::Roots roots, std::string cgroup)
+      : roots_(std::move(roots)), cgroup_path_(std::move(cgroup)) {}
+
+  /// Never fails: what could not be read is absent, and `fault` says why.
+  HostSample Read();
+
+ private:
+  Status ReadMachine(HostSample& sample) const;
+  Status ReadCgroup(HostSample& sample);
+
+  host::Roots roots_;
+  std::string cgroup_path_;
+  std::optional<host::MemoryCgroup> cgroup_;
+};
+
+/// "some avg10=0.12 …" → 12 (1/10,000). kNotFound when there is no "some" line.
+Result<Permyriad> ParsePressure(std::string_view text);
+
+}  // namespace ullage::sources

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "node-agent/model/sample.h"
+#include "node-agent/sources/charges.h"
+#include "node-agent/sources/host_memory.h"
+#include "node-agent/sources/qemu_directory.h"
+
+namespace ullage::sources {
+
+/// What admission has promised; implemented by agent/ over the ledger.
+class GrantBook {
+ public:
+  GrantBook() = default;
+  GrantBook(const GrantBook&) = delete;
+  GrantBook& operator=(const GrantBook&) = delete;
+  virtual ~GrantBook() = default;
+  virtual std::vector<Grant> Grants() const = 0;
+  /// Whether the book named every running VM when it was last written in this boot.
+  virtual bool Complete() const = 0;
+};
+
+/// The first stage of the tick: the outside world, once.
+class Sources {
+ public:
+  Sources(HostMemory host, Charges charges, const QemuDirectory& directory, const GrantBook& book)
+      : host_(std::move(host)),
+        charges_(std::move(charges)),
+        directory_(directory),
+        book_(book) {}
+
+  Samples Read(Moment now) {
+    Samples samples;
+    samples.at = now;
+    // Grants before the list: a VM that ends between the two is counted once more, never lost.
+    samples.grants = book_.Grants();
+    samples.grants_complete = book_.Complete();
+    QemuListing listing = directory_.Latest();
+    samples.vms_listed_at = listing.listed_at;
+    samples.vms_fault = std::move(listing.fault);
+    std::vector<ChargeSample> charges = charges_.Read(listing.vms);
+    for (std::size_t i = 0; i < listing.vms.size(); ++i) {
+      samples.vms.push_back({std::move(listing.vms[i]), std::move(charges[i])});
+    }
+    // The host last: a charge that grows meanwhile must not be seen as still available.
+    samples.host = host_.Read();
+    return samples;
+  }
+
+ private:
+  HostMemory host_;
+  Charges charges_;
+  const QemuDirectory& directory_;
+  const GrantBook& book_;
+};
+
+}  // namespace ullage::sources
