@@ -51,6 +51,7 @@ struct Samples {
   std::optional<BootTime> vms_listed_at;  ///< absent: never listed, so nobody knows who runs
   std::string vms_fault;
   std::vector<Grant> grants;
+  bool grants_complete = false;  ///< the grants name every VM that may run here
 };
 
 }  // namespace ullage

@@ -18,6 +18,7 @@ struct VmState {
   std::optional<Bytes> resident;
   std::optional<Bytes> swapped;
   std::optional<Bytes> peak;      ///< highest charge of this epoch
+  std::optional<Bytes> kernel_peak;  ///< the cgroup's own high-water mark, which no reboot resets
   std::optional<Bytes> returned;  ///< peak − charge: held once in this epoch, the host's again
   Hinting hinting = Hinting::kUnknown;
   HintingProof proof;
@@ -34,6 +35,7 @@ struct VmState {
 /// What the last tick left for this one: the only memory that the policy has.
 struct Carried {
   Bytes additional;                     ///< C of the last plan
+  Bytes granted;                        ///< Σ granted then; what was bound since came out of C
   std::optional<BootTime> rise_since;   ///< since when C could have been higher
   std::optional<BootTime> last_rise;    ///< when C was last raised
 };
@@ -44,6 +46,7 @@ struct Snapshot {
   HostSample host;
   std::vector<VmState> vms;
   std::optional<BootTime> vms_listed_at;
+  bool grants_complete = false;
   std::string vms_fault;
   Carried carried;
 };

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/model/fold.h"
+
+#include <algorithm>
+#include <map>
+
+namespace ullage {
+namespace {
+
+using VmsById = std::map<VmId, const VmState*>;
+
+// The highest charge of this epoch. The cgroup's own mark catches spikes between two ticks, but no
+// guest reboot resets it: within an epoch only its rises count.
+std::optional<Bytes> Peak(const VmState& vm, const VmState* before) {
+  if (!vm.resident) return std::nullopt;
+  if (before == nullptr || before->cgroup != vm.cgroup) {
+    return std::max(*vm.resident, vm.kernel_peak.value_or(Bytes()));
+  }
+  if (before->epoch != vm.epoch || !before->peak) return vm.resident;
+  Bytes peak = std::max(*before->peak, *vm.resident);
+  if (vm.kernel_peak && before->kernel_peak && *vm.kernel_peak > *before->kernel_peak) {
+    peak = std::max(peak, *vm.kernel_peak);
+  }
+  return peak;
+}
+
+void TakeCharge(VmState& vm, const ChargeSample& charge, const VmState* before) {
+  vm.resident = charge.resident;
+  vm.swapped = charge.swapped;
+  vm.cgroup = charge.cgroup;
+  vm.kernel_peak = charge.peak;
+  vm.peak = Peak(vm, before);
+  if (vm.peak) vm.returned = std::max(*vm.peak - *vm.resident, Bytes());
+  if (!charge.fault.empty()) {
+    vm.fault += vm.fault.empty() ? charge.fault : "; " + charge.fault;
+  }
+}
+
+VmState FromQemu(VmSample&& sample, const Overhead& overhead) {
+  VmState vm;
+  vm.promised = Promised(sample.qemu.spec, overhead);
+  vm.ordinary = vm.promised;  // promised before anybody asked, so it stands on ordinary memory
+  vm.spec = std::move(sample.qemu.spec);
+  vm.proof = sample.qemu.hinting;
+  vm.hinting = Judge(vm.proof);
+  vm.guest = sample.qemu.guest;
+  vm.run = sample.qemu.run;
+  vm.epoch = sample.qemu.epoch;
+  vm.answered_at = sample.qemu.answered_at;
+  vm.stalled = sample.qemu.stalled;
+  vm.fault = std::move(sample.qemu.fault);
+  return vm;
+}
+
+VmState FromGrant(const Grant& grant, const Overhead& overhead) {
+  VmState vm;
+  vm.spec = grant.spec;
+  vm.promised = Promised(grant.spec, overhead);
+  vm.ordinary = vm.promised;
+  vm.bound_only = true;
+  return vm;
+}
+
+// A grant may be larger than what the VM needs (whole quanta) or, after a change of the overhead,
+// smaller: what stands on reclaimable capacity is the grant's, the rest is ordinary.
+void TakeGrant(VmState& vm, const Grant& grant) {
+  vm.reclaimed = grant.reclaimed;
+  vm.ordinary = std::max(grant.ordinary, vm.promised - grant.reclaimed);
+  vm.promised = vm.ordinary + vm.reclaimed;
+}
+
+}  // namespace
+
+Bytes Promised(const VmSpec& spec, const Overhead& overhead) {
+  const auto share = static_cast<std::int64_t>(spec.vcpus) * 10000;
+  return spec.guest_memory + overhead.fixed + overhead.per_vcpu * Permyriad{share};
+}
+
+Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhead) {
+  VmsById before;
+  for (const VmState& vm : previous.vms) before[vm.spec.id] = &vm;
+  std::map<VmId, VmState> vms;
+  for (VmSample& sample : samples.vms) {
+    const VmId id = sample.qemu.spec.id;
+    const ChargeSample charge = std::move(sample.charge);
+    VmState& vm = vms[id] = FromQemu(std::move(sample), overhead);
+    const auto old = before.find(id);
+    TakeCharge(vm, charge, old == before.end() ? nullptr : old->second);
+  }
+  for (const Grant& grant : samples.grants) {
+    auto [at, bound] = vms.try_emplace(grant.spec.id);
+    if (bound) at->second = FromGrant(grant, overhead);
+    TakeGrant(at->second, grant);
+  }
+
+  Snapshot snapshot;
+  snapshot.at = samples.at;
+  snapshot.host = std::move(samples.host);
+  for (auto& [id, vm] : vms) snapshot.vms.push_back(std::move(vm));
+  snapshot.vms_listed_at = samples.vms_listed_at;
+  snapshot.grants_complete = samples.grants_complete;
+  snapshot.vms_fault = std::move(samples.vms_fault);
+  snapshot.carried = previous.carried;
+  return snapshot;
+}
+
+Snapshot Remember(Snapshot snapshot, const Plan& plan) {
+  snapshot.carried = plan.carry;
+  return snapshot;
+}
+
+}  // namespace ullage

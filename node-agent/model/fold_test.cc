@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/model/fold.h"
+
+#include <gtest/gtest.h>
+
+namespace ullage {
+namespace {
+
+constexpr Overhead kOverhead{Bytes::MiB(100), Bytes::MiB(10)};
+
+VmSpec Spec(const char* id) {
+  VmSpec spec;
+  spec.id.value = id;
+  spec.guest_memory = Bytes::MiB(512);
+  spec.vcpus = 2;
+  return spec;
+}
+
+Samples One(std::int64_t resident_mib, std::uint64_t epoch = 1, std::int64_t kernel_peak_mib = 0,
+            std::uint64_t cgroup = 10) {
+  VmSample vm;
+  vm.qemu.spec = Spec("a");
+  vm.qemu.epoch = epoch;
+  vm.charge.resident = Bytes::MiB(resident_mib);
+  vm.charge.cgroup = cgroup;
+  if (kernel_peak_mib > 0) vm.charge.peak = Bytes::MiB(kernel_peak_mib);
+  Samples samples;
+  samples.vms.push_back(std::move(vm));
+  return samples;
+}
+
+TEST(Promised, IsGuestMemoryAndOverhead) {
+  EXPECT_EQ(Promised(Spec("a"), kOverhead), Bytes::MiB(512 + 100 + 20));
+}
+
+TEST(Fold, ReturnedIsWhatFellFromThePeak) {
+  Snapshot snapshot = Fold({}, One(100), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].returned, Bytes());
+  snapshot = Fold(snapshot, One(500), kOverhead);
+  snapshot = Fold(snapshot, One(150), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(500));
+  EXPECT_EQ(snapshot.vms[0].returned, Bytes::MiB(350));
+  snapshot = Fold(snapshot, One(450), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].returned, Bytes::MiB(50)) << "what is taken again has not returned";
+}
+
+TEST(Fold, TheKernelsMarkTellsOfSpikesBetweenTicks) {
+  Snapshot snapshot = Fold({}, One(100, 1, 400), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].returned, Bytes::MiB(300)) << "an agent that starts late knows too";
+  snapshot = Fold(snapshot, One(100, 1, 480), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(480));
+}
+
+TEST(Fold, ARebootStartsANewEpoch) {
+  Snapshot snapshot = Fold({}, One(500, 1, 500), kOverhead);
+  snapshot = Fold(snapshot, One(120, 2, 500), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].returned, Bytes()) << "what an earlier boot held is not returned";
+  snapshot = Fold(snapshot, One(110, 2, 500), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(120)) << "the kernel's mark is of the earlier boot";
+  snapshot = Fold(snapshot, One(110, 2, 600), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(600));
+}
+
+TEST(Fold, UnknownStaysUnknown) {
+  Samples samples = One(100);
+  samples.vms[0].charge = {};
+  samples.vms[0].charge.fault = "no cgroup";
+  const Snapshot snapshot = Fold({}, std::move(samples), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].resident, std::nullopt);
+  EXPECT_EQ(snapshot.vms[0].returned, std::nullopt);
+  EXPECT_EQ(snapshot.vms[0].hinting, Hinting::kUnknown);
+  EXPECT_EQ(snapshot.vms[0].fault, "no cgroup");
+}
+
+TEST(Fold, AGrantWithoutAQemuCountsWhole) {
+  Samples samples = One(100);
+  samples.grants.push_back({Spec("b"), Bytes::MiB(500), Bytes::MiB(192), {}});
+  const Snapshot snapshot = Fold({}, std::move(samples), kOverhead);
+  ASSERT_EQ(snapshot.vms.size(), 2u);
+  EXPECT_FALSE(snapshot.vms[0].bound_only);
+  EXPECT_EQ(snapshot.vms[0].ordinary, Bytes::MiB(632)) << "nobody asked: all of it is ordinary";
+  EXPECT_TRUE(snapshot.vms[1].bound_only);
+  EXPECT_EQ(snapshot.vms[1].reclaimed, Bytes::MiB(192));
+  EXPECT_EQ(snapshot.vms[1].ordinary, Bytes::MiB(500));
+  EXPECT_EQ(snapshot.vms[1].promised, Bytes::MiB(692)) << "whole quanta are what was taken";
+}
+
+TEST(Fold, AGrantAndItsQemuAreOneVm) {
+  Samples samples = One(100);
+  samples.grants.push_back({Spec("a"), Bytes::MiB(440), Bytes::MiB(192), {}});
+  const Snapshot snapshot = Fold({}, std::move(samples), kOverhead);
+  ASSERT_EQ(snapshot.vms.size(), 1u);
+  EXPECT_EQ(snapshot.vms[0].reclaimed, Bytes::MiB(192));
+  EXPECT_EQ(snapshot.vms[0].ordinary, Bytes::MiB(440));
+}
+
+}  // namespace
+}  // namespace ullage

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/policy/capacity.h"
+
+#include <algorithm>
+
+#include "node-agent/model/fold.h"
+
+namespace ullage::policy {
+namespace {
+
+std::string MiB(Bytes bytes) { return std::to_string(bytes.mib()) + " MiB"; }
+
+bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
+  return seen && now - *seen <= limit;
+}
+
+// g: what the VM may claim within the horizon. Whoever is unknown, or already stands on reclaimed
+// memory, may claim all it was promised.
+VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParams& params) {
+  const Bytes rest = std::max(vm.promised - vm.resident.value_or(Bytes()), Bytes());
+  const auto whole = [&](std::string why) { return VmDecision{vm.spec.id, rest, std::move(why)}; };
+  if (vm.bound_only) return whole("admitted, no QEMU seen yet: its whole promise is still to come");
+  if (!vm.resident) return whole("its charge is unknown: " + vm.fault);
+  if (vm.spec.reclaim == Reclaim::kOff) return whole("reclaim is off: counted as fully used");
+  if (vm.reclaimed > Bytes()) {
+    return whole("it stands on reclaimed memory: its slack is never lent on");
+  }
+  if (!Fresh(vm.answered_at, snapshot.at.boot, params.stale_after)) {
+    return whole("its QEMU has not answered for more than " +
+                 std::to_string(params.stale_after.count()) + " s");
+  }
+  const Bytes allowance = vm.promised * params.growth;
+  return {vm.spec.id, std::min(allowance, rest),
+          "may grow by " + MiB(std::min(allowance, rest)) + " of the " + MiB(rest) +
+              " it does not hold"};
+}
+
+// B: the largest claim that one VM might make beyond its allowance, or a share of the host.
+Bytes Buffer(const Snapshot& snapshot, Bytes total, const PolicyParams& params) {
+  Bytes buffer = total * params.buffer_of_host;
+  for (const VmState& vm : snapshot.vms) {
+    const Bytes rest = vm.promised - vm.resident.value_or(Bytes());
+    buffer = std::max(buffer, std::min(rest, vm.promised * params.buffer_of_vm));
+  }
+  return buffer;
+}
+
+CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams& params) {
+  CapacityTerms terms;
+  const Bytes total = *snapshot.host.total;
+  terms.available = *snapshot.host.available - params.reserve;
+  terms.buffer = Buffer(snapshot, total, params);
+  terms.unsold = plan.capacity.unsold;
+  Bytes claims;  // Σ(L − R)
+  for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
+    const VmState& vm = snapshot.vms[i];
+    terms.growth += plan.vms[i].growth;
+    claims += std::max(vm.promised - vm.resident.value_or(Bytes()), Bytes());
+  }
+  const Bytes others = terms.buffer + terms.unsold + terms.not_ours;
+  terms.bound = terms.available + terms.recoverable - terms.growth - others;
+  terms.bound_full = terms.available - claims - others;
+  terms.cap = total * params.ratio_cap - plan.capacity.promised;
+  return terms;
+}
+
+struct Risen {
+  Bytes additional;
+  Carried carry;
+};
+
+// Down at once, up only after a quiet time and by small steps: a capacity that swings is one that
+// schedulers place VMs on and take them off again.
+Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const PolicyParams& params) {
+  Carried was = snapshot.carried;
+  const BootTime now = snapshot.at.boot;
+  // What was bound since the last tick came out of C: a bind alone leaves the published sum as it is.
+  const Bytes bound = std::max(granted - was.granted, Bytes());
+  was.additional = std::max(was.additional - bound, Bytes());
+  was.granted = granted;
+  if (target <= was.additional) return {target, {target, granted, std::nullopt, was.last_rise}};
+  Carried carry = was;
+  carry.rise_since = was.rise_since.value_or(now);
+  const BootTime allowed = *carry.rise_since + params.rise_delay;
+  if (now < allowed) return {was.additional, carry};
+  Bytes step = target - was.additional;
+  if (params.rise_step < Permyriad{10000}) {
+    const BootTime from = std::max(allowed, was.last_rise.value_or(allowed));
+    const auto elapsed = std::chrono::duration_cast<milliseconds>(now - from).count();
+    const Bytes a_minute = *snapshot.host.total * params.rise_step;
+    // At the first allowed moment a whole minute's step is due: the delay has already passed.
+    const std::int64_t share = was.last_rise && *was.last_rise >= allowed ? elapsed : elapsed + 60000;
+    step = std::min(step, (a_minute * Permyriad{share / 6}).FloorTo(params.quantum));
+  }
+  if (step <= Bytes()) return {was.additional, carry};
+  carry.additional = was.additional + step;
+  carry.last_rise = now;
+  return {carry.additional, carry};
+}
+
+std::string Why(const Capacity& capacity, Bytes target, const PolicyParams& params) {
+  const CapacityTerms& terms = *capacity.terms;
+  if (capacity.additional < target) {
+    return MiB(target) + " would be safe; rising slowly (after " +
+           std::to_string(params.rise_delay.count()) + " s of quiet)";
+  }
+  if (terms.cap < terms.bound) return "capped: no more than K × the host is promised in all";
+  if (terms.bound <= Bytes()) return "what the VMs may still claim takes all that is available";
+  return "all that is safe within the horizon";
+}
+
+void AddActions(const Snapshot& snapshot, Plan& plan) {
+  for (const VmState& vm : snapshot.vms) {
+    const bool offered_later = vm.proof.at_next_start.value_or(true);
+    if (vm.hinting != Hinting::kNotOffered || offered_later) continue;
+    if (vm.spec.reclaim == Reclaim::kOff) continue;
+    plan.actions.push_back({Action::Kind::kSwitchHintingOn, vm.spec.id,
+                            "QEMU does not offer free page reporting; switched on for its next "
+                            "start"});
+  }
+}
+
+}  // namespace
+
+Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
+  Plan plan;
+  Capacity& capacity = plan.capacity;
+  Bytes ordinary;
+  for (const VmState& vm : snapshot.vms) {
+    capacity.promised += vm.promised;
+    capacity.granted += vm.reclaimed;
+    ordinary += vm.ordinary;
+    plan.vms.push_back(Growth(vm, snapshot, params));
+  }
+  const bool host_known = snapshot.host.total && snapshot.host.available;
+  if (host_known) {
+    capacity.unsold = std::max(*snapshot.host.total - params.reserve - ordinary, Bytes());
+  }
+  Bytes target;
+  if (!host_known) {
+    capacity.reason = "the host's memory is unknown: " + snapshot.host.fault;
+  } else if (!Fresh(snapshot.vms_listed_at, snapshot.at.boot, params.stale_after)) {
+    capacity.reason = "who runs here is unknown: " + snapshot.vms_fault;
+  } else {
+    capacity.terms = Sum(snapshot, plan, params);
+    target = std::max(std::min(capacity.terms->bound, capacity.terms->cap), Bytes());
+    target = target.FloorTo(params.quantum);
+  }
+  const Risen risen = Follow(target, capacity.granted, snapshot, params);
+  plan.carry = risen.carry;
+  capacity.additional = risen.additional;
+  capacity.published = capacity.granted + capacity.additional;
+  if (capacity.terms) {
+    capacity.reason = Why(capacity, target, params);
+    AddActions(snapshot, plan);
+  }
+  return plan;
+}
+
+Verdict Admit(const Room& room, const VmSpec& vm, const PolicyParams& params) {
+  Verdict verdict;
+  verdict.promised = Promised(vm, params.overhead);
+  if (!room.known) {
+    verdict.reason = "the agent does not know yet what this host has left; try again in a moment";
+    return verdict;
+  }
+  verdict.ordinary = std::min(verdict.promised, std::max(room.unsold, Bytes()));
+  const Bytes rest = (verdict.promised - verdict.ordinary).CeilTo(params.quantum);
+  const std::string need = "it is promised " + MiB(verdict.promised) + ", and " +
+                           MiB(room.unsold) + " of ordinary memory is left";
+  if (rest == Bytes()) {
+    verdict.admitted = true;
+    verdict.reason = "on ordinary memory: " + need;
+  } else if (vm.placement != Placement::kReclaimed) {
+    verdict.reason = "no room: " + need + " (placement is standard, so reclaimable memory is not "
+                     "used; " + MiB(room.additional) + " of it is free)";
+  } else if (rest > room.additional) {
+    verdict.reason = "no room: " + need + "; it would need " + MiB(rest) +
+                     " of reclaimable memory and " + MiB(room.additional) + " is free";
+  } else {
+    verdict.admitted = true;
+    verdict.reclaimed = rest;
+    verdict.promised = verdict.ordinary + rest;
+    verdict.reason = "on " + MiB(rest) + " of reclaimable memory: " + need;
+  }
+  if (!verdict.admitted) verdict.ordinary = Bytes();
+  return verdict;
+}
+
+}  // namespace ullage::policy

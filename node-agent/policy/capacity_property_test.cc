@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Properties of the capacity sum over random nodes. A failure prints the seed of its node.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "node-agent/policy/capacity.h"
+
+namespace ullage::policy {
+namespace {
+
+constexpr BootTime kNow{std::chrono::hours(1)};
+constexpr int kNodes = 2000;
+
+class Generator {
+ public:
+  explicit Generator(unsigned seed) : random_(seed) {}
+  std::int64_t Int(std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(random_);
+  }
+  bool Chance(int percent) { return Int(0, 99) < percent; }
+
+  VmState Vm(int number) {
+    VmState vm;
+    vm.spec.id.value = "vm" + std::to_string(number);
+    vm.promised = Bytes::MiB(Int(64, 16384));
+    vm.reclaimed = Chance(20) ? Bytes::MiB(64 * Int(1, 8)) : Bytes();
+    vm.ordinary = std::max(vm.promised - vm.reclaimed, Bytes());
+    if (Chance(90)) vm.resident = Bytes::MiB(Int(0, 20000));
+    if (Chance(90)) vm.answered_at = kNow - seconds(Int(0, 40));
+    if (Chance(10)) vm.spec.reclaim = Reclaim::kOff;
+    vm.bound_only = Chance(5);
+    vm.guest.usable = Bytes(Int(0, std::numeric_limits<std::int64_t>::max()));
+    return vm;
+  }
+  Snapshot Node() {
+    Snapshot snapshot;
+    snapshot.at.boot = kNow;
+    snapshot.vms_listed_at = kNow;
+    snapshot.host.total = Bytes::MiB(Int(1024, 262144));
+    snapshot.host.available = Bytes::MiB(Int(0, snapshot.host.total->mib()));
+    snapshot.carried.additional = Bytes::MiB(64 * Int(0, 100));
+    for (int i = 0, n = static_cast<int>(Int(0, 30)); i < n; ++i) snapshot.vms.push_back(Vm(i));
+    return snapshot;
+  }
+  std::mt19937& random() { return random_; }
+
+ private:
+  std::mt19937 random_;
+};
+
+Bytes C(const Snapshot& snapshot) {
+  PolicyParams params;
+  params.rise_delay = seconds(0);
+  params.rise_step = Permyriad{10000};
+  return Decide(snapshot, params).capacity.additional;
+}
+
+template <typename Check>
+void ForAllNodes(Check check) {
+  for (unsigned seed = 0; seed < kNodes; ++seed) {
+    Generator generator(seed);
+    Snapshot node = generator.Node();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    check(generator, node);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(CapacityProperty, StaysBetweenZeroAndTheCap) {
+  bool some = false;
+  ForAllNodes([&](Generator&, const Snapshot& node) {
+    const Plan plan = Decide(node, PolicyParams{});
+    const Bytes c = C(node);
+    EXPECT_GE(c, Bytes());
+    EXPECT_LE(c, std::max(plan.capacity.terms->cap, Bytes()));
+    EXPECT_EQ(c.FloorTo(Bytes::MiB(64)), c);
+    EXPECT_GE(plan.capacity.published, plan.capacity.granted);
+    some = some || c > Bytes();
+  });
+  EXPECT_TRUE(some) << "the generator makes nodes with capacity";
+}
+
+TEST(CapacityProperty, LessAvailableNeverRaisesIt) {
+  ForAllNodes([](Generator& generator, const Snapshot& node) {
+    Snapshot worse = node;
+    worse.host.available = Bytes(generator.Int(0, node.host.available->count()));
+    EXPECT_LE(C(worse), C(node));
+  });
+}
+
+TEST(CapacityProperty, AMissingInputNeverRaisesIt) {
+  ForAllNodes([](Generator& generator, const Snapshot& node) {
+    if (node.vms.empty()) return;
+    Snapshot blind = node;
+    VmState& vm = blind.vms[static_cast<std::size_t>(
+        generator.Int(0, static_cast<std::int64_t>(node.vms.size()) - 1))];
+    switch (generator.Int(0, 3)) {
+      case 0: vm.resident.reset(); break;
+      case 1: vm.answered_at.reset(); break;
+      case 2: blind.host.available.reset(); break;
+      default: blind.vms_listed_at.reset(); break;
+    }
+    EXPECT_LE(C(blind), C(node));
+  });
+}
+
+TEST(CapacityProperty, WhatAGuestSaysChangesNothing) {
+  ForAllNodes([](Generator& generator, const Snapshot& node) {
+    Snapshot lie = node;
+    for (VmState& vm : lie.vms) {
+      vm.guest = {};
+      vm.guest.unused = Bytes(generator.Int(0, std::numeric_limits<std::int64_t>::max()));
+      vm.guest.balloon = Bytes(0);
+    }
+    EXPECT_EQ(C(lie), C(node));
+  });
+}
+
+TEST(CapacityProperty, TheOrderOfVmsChangesNothing) {
+  ForAllNodes([](Generator& generator, const Snapshot& node) {
+    Snapshot shuffled = node;
+    std::shuffle(shuffled.vms.begin(), shuffled.vms.end(), generator.random());
+    EXPECT_EQ(C(shuffled), C(node));
+  });
+}
+
+TEST(CapacityProperty, ConstantInputSettlesAtOnce) {
+  ForAllNodes([](Generator&, Snapshot node) {
+    PolicyParams params;
+    params.rise_delay = seconds(0);
+    params.rise_step = Permyriad{10000};
+    const Plan first = Decide(node, params);
+    node.carried = first.carry;
+    EXPECT_EQ(Decide(node, params).capacity.published, first.capacity.published);
+  });
+}
+
+TEST(CapacityProperty, AnAdmittedVmTakesWhatItWasGiven) {
+  ForAllNodes([](Generator& generator, Snapshot node) {
+    PolicyParams params;
+    params.rise_delay = seconds(0);
+    params.rise_step = Permyriad{10000};
+    const Plan before = Decide(node, params);
+    VmSpec spec;
+    spec.id.value = "new";
+    spec.guest_memory = Bytes::MiB(generator.Int(64, 8192));
+    spec.placement = generator.Chance(50) ? Placement::kReclaimed : Placement::kStandard;
+    const Verdict verdict =
+        Admit({true, before.capacity.unsold, before.capacity.additional}, spec, params);
+    if (!verdict.admitted) return;
+    VmState vm;
+    vm.spec = spec;
+    vm.bound_only = true;
+    vm.promised = verdict.promised;
+    vm.ordinary = verdict.ordinary;
+    vm.reclaimed = verdict.reclaimed;
+    node.vms.push_back(vm);
+    node.carried = before.carry;
+    const Plan after = Decide(node, params);
+    EXPECT_LE(after.capacity.published, before.capacity.published) << "a bind never raises it";
+    EXPECT_LE(after.capacity.unsold + verdict.ordinary, before.capacity.unsold);
+  });
+}
+
+}  // namespace
+}  // namespace ullage::policy

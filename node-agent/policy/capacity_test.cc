@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/policy/capacity.h"
+
+#include <gtest/gtest.h>
+
+namespace ullage::policy {
+namespace {
+
+constexpr BootTime kNow{std::chrono::hours(1)};
+
+PolicyParams Params() {
+  PolicyParams params;
+  params.overhead = {Bytes::MiB(128), Bytes()};
+  params.reserve = Bytes();
+  params.rise_delay = seconds(0);
+  params.rise_step = Permyriad{10000};
+  return params;
+}
+
+VmState Vm(const char* id, std::int64_t resident_mib) {
+  VmState vm;
+  vm.spec.id.value = id;
+  vm.spec.guest_memory = Bytes::MiB(1024);
+  vm.promised = Bytes::MiB(1152);
+  vm.ordinary = vm.promised;
+  vm.resident = Bytes::MiB(resident_mib);
+  vm.hinting = Hinting::kOn;
+  vm.answered_at = kNow;
+  return vm;
+}
+
+// The demo's host: 3456 MiB, three VMs that were promised all of it and hold 200 MiB each.
+Snapshot Full() {
+  Snapshot snapshot;
+  snapshot.at.boot = kNow;
+  snapshot.host.total = Bytes::MiB(3456);
+  snapshot.host.available = Bytes::MiB(2856);
+  snapshot.vms = {Vm("a", 200), Vm("b", 200), Vm("c", 200)};
+  snapshot.vms_listed_at = kNow;
+  return snapshot;
+}
+
+TEST(Decide, AddsUpByHand) {
+  const Plan plan = Decide(Full(), Params());
+  const CapacityTerms& terms = *plan.capacity.terms;
+  EXPECT_EQ(terms.available.mib(), 2856);
+  EXPECT_EQ(terms.growth.mib(), 345) << "3 × 10 % of 1152";
+  EXPECT_EQ(terms.buffer.mib(), 460) << "40 % of 1152";
+  EXPECT_EQ(terms.unsold, Bytes());
+  EXPECT_EQ(terms.bound.mib(), 2049);
+  EXPECT_EQ(terms.cap.mib(), 864) << "1.25 × 3456 − 3456";
+  EXPECT_EQ(terms.bound_full.mib(), 2856 - 3 * 952 - 460);
+  EXPECT_EQ(plan.capacity.published.mib(), 832) << "the cap, in whole quanta";
+  EXPECT_NE(plan.capacity.reason.find("capped"), std::string::npos);
+}
+
+TEST(Decide, SellsNothingTwice) {
+  Snapshot snapshot = Full();
+  snapshot.vms.pop_back();  // one VM fewer: 1152 MiB were never promised
+  snapshot.host.available = Bytes::MiB(3056);
+  const Plan plan = Decide(snapshot, Params());
+  EXPECT_EQ(plan.capacity.unsold.mib(), 1152);
+  EXPECT_EQ(plan.capacity.terms->bound.mib(), 1212) << "3056 − 230.4 − 460.8 − 1152";
+}
+
+TEST(Decide, MemoryThatWasNotReturnedIsNotPromised) {
+  Snapshot snapshot = Full();
+  for (VmState& vm : snapshot.vms) vm.resident = Bytes::MiB(1050);
+  snapshot.host.available = Bytes::MiB(306);
+  const Plan plan = Decide(snapshot, Params());
+  EXPECT_LT(plan.capacity.terms->bound, Bytes());
+  EXPECT_EQ(plan.capacity.published, Bytes());
+}
+
+TEST(Decide, UnknownNeverPromises) {
+  for (int what = 0; what < 4; ++what) {
+    Snapshot snapshot = Full();
+    if (what == 0) snapshot.host.available.reset();
+    if (what == 1) snapshot.host.total.reset();
+    if (what == 2) snapshot.vms_listed_at.reset();
+    if (what == 3) snapshot.vms_listed_at = kNow - seconds(31);
+    const Plan plan = Decide(snapshot, Params());
+    EXPECT_EQ(plan.capacity.additional, Bytes()) << what;
+    EXPECT_FALSE(plan.capacity.reason.empty()) << what;
+  }
+}
+
+TEST(Decide, WhoeverIsUnknownMayClaimAll) {
+  const auto growth = [](auto change) {
+    Snapshot snapshot = Full();
+    change(snapshot.vms[0]);
+    return Decide(snapshot, Params()).vms[0].growth.mib();
+  };
+  EXPECT_EQ(growth([](VmState&) {}), 115);
+  EXPECT_EQ(growth([](VmState& vm) { vm.answered_at.reset(); }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.answered_at = kNow - seconds(31); }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.spec.reclaim = Reclaim::kOff; }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.reclaimed = Bytes::MiB(64); }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.resident.reset(); }), 1152);
+  EXPECT_EQ(growth([](VmState& vm) { vm.resident = Bytes::MiB(2000); }), 0) << "above its promise";
+}
+
+TEST(Decide, GrantedIsAlwaysPublished) {
+  Snapshot snapshot = Full();
+  snapshot.vms[2].reclaimed = Bytes::MiB(512);
+  snapshot.vms[2].ordinary = Bytes::MiB(640);
+  snapshot.host.available = Bytes();
+  const Plan plan = Decide(snapshot, Params());
+  EXPECT_EQ(plan.capacity.additional, Bytes());
+  EXPECT_EQ(plan.capacity.published.mib(), 512) << "never below what is granted";
+}
+
+TEST(Decide, RisesSlowlyAndFallsAtOnce) {
+  PolicyParams params = Params();
+  params.rise_delay = seconds(300);
+  params.rise_step = Permyriad{200};  // 69 MiB a minute: one quantum
+  Snapshot snapshot = Full();
+  const auto tick = [&](seconds later) {
+    snapshot.at.boot += later;
+    snapshot.vms_listed_at = snapshot.at.boot;
+    for (VmState& vm : snapshot.vms) vm.answered_at = snapshot.at.boot;
+    const Plan plan = Decide(snapshot, params);
+    snapshot.carried = plan.carry;
+    return plan.capacity.additional.mib();
+  };
+  EXPECT_EQ(tick(seconds(0)), 0);
+  EXPECT_EQ(tick(seconds(299)), 0);
+  EXPECT_EQ(tick(seconds(1)), 64);
+  EXPECT_EQ(tick(seconds(1)), 64) << "one step a minute";
+  EXPECT_EQ(tick(seconds(60)), 128);
+  snapshot.host.available = Bytes::MiB(900);
+  EXPECT_EQ(tick(seconds(1)), 64) << "down at once";
+  snapshot.host.available = Bytes::MiB(2856);
+  EXPECT_EQ(tick(seconds(1)), 64) << "and the delay starts anew";
+}
+
+TEST(Decide, ABindAloneLeavesThePublishedValue) {
+  PolicyParams params = Params();
+  params.rise_delay = seconds(300);  // C stands well below what would be safe
+  Snapshot snapshot = Full();
+  snapshot.carried.additional = Bytes::MiB(512);
+  const Plan before = Decide(snapshot, params);
+  ASSERT_EQ(before.capacity.published.mib(), 512);
+  snapshot.carried = before.carry;
+  VmState bound = Vm("d", 0);
+  bound.resident.reset();
+  bound.bound_only = true;
+  bound.promised = Bytes::MiB(192);
+  bound.ordinary = Bytes();
+  bound.reclaimed = Bytes::MiB(192);
+  snapshot.vms.push_back(bound);
+  EXPECT_EQ(Decide(snapshot, params).capacity.published.mib(), 512);
+}
+
+TEST(Decide, SwitchesHintingOnWhereItIsOff) {
+  Snapshot snapshot = Full();
+  VmState& vm = snapshot.vms[0];
+  vm.hinting = Hinting::kNotOffered;
+  EXPECT_TRUE(Decide(snapshot, Params()).actions.empty()) << "its configuration is unknown";
+  vm.proof.at_next_start = false;
+  ASSERT_EQ(Decide(snapshot, Params()).actions.size(), 1u);
+  EXPECT_EQ(Decide(snapshot, Params()).actions[0].id.value, "a");
+  vm.spec.reclaim = Reclaim::kOff;
+  EXPECT_TRUE(Decide(snapshot, Params()).actions.empty()) << "its owner said no";
+}
+
+TEST(Admit, GivesOrdinaryMemoryFirst) {
+  VmSpec vm;
+  vm.guest_memory = Bytes::MiB(1024);
+  const auto admit = [&](std::int64_t unsold, std::int64_t additional) {
+    return Admit({true, Bytes::MiB(unsold), Bytes::MiB(additional)}, vm, Params());
+  };
+  EXPECT_TRUE(admit(1152, 0).admitted);
+  EXPECT_FALSE(admit(1151, 4096).admitted) << "placement standard never uses reclaimable memory";
+  vm.placement = Placement::kReclaimed;
+  EXPECT_EQ(admit(4096, 4096).reclaimed, Bytes());
+  EXPECT_EQ(admit(0, 1152).reclaimed, Bytes::MiB(1152));
+  EXPECT_EQ(admit(1000, 192).reclaimed, Bytes::MiB(192)) << "152 MiB, in whole quanta";
+  EXPECT_EQ(admit(1000, 192).ordinary, Bytes::MiB(1000));
+  const Verdict refused = admit(1000, 128);
+  EXPECT_FALSE(refused.admitted);
+  EXPECT_EQ(refused.reason,
+            "no room: it is promised 1152 MiB, and 1000 MiB of ordinary memory is left; it would "
+            "need 192 MiB of reclaimable memory and 128 MiB is free");
+  EXPECT_FALSE(Admit({}, vm, Params()).admitted) << "unknown room is no room";
+}
+
+}  // namespace
+}  // namespace ullage::policy
