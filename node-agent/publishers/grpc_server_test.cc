@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/publishers/grpc_server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <sys/stat.h>
+
+#include <thread>
+
+#include "node-agent/api/target.h"
+#include "node-agent/host/temporary_tree.h"
+#include "node-agent/publishers/report_fixture.h"
+#include "ullage/v1/node_agent.grpc.pb.h"
+
+namespace ullage::publishers {
+namespace {
+
+using testing::HasSubstr;
+
+class FakeGate : public AdmissionGate {
+ public:
+  Verdict Reserve(const VmSpec& vm, bool already_running) override {
+    last = vm;
+    return {already_running || vm.vcpus == 1, "because", Bytes(3), Bytes(2), Bytes(1)};
+  }
+  bool Release(const VmId& vm) override { return vm == last.id; }
+  VmSpec last;
+};
+
+// A folder whose name a URI cannot hold as it is.
+class GrpcServerTest : public testing::Test {
+ protected:
+  void Serve(int max_watchers = 16, AdmissionGate* gate = nullptr) {
+    auto started = GrpcServer::Start({path_, max_watchers, milliseconds(500)}, bulletin_, gate);
+    ASSERT_TRUE(started.ok()) << started.error().message();
+    server_ = *std::move(started);
+    stub_ = v1::NodeAgent::NewStub(
+        grpc::CreateChannel(api::UnixTarget(path_), grpc::InsecureChannelCredentials()));
+  }
+  grpc::Status Snapshot(v1::Snapshot& out) {
+    grpc::ClientContext context;
+    return stub_->GetSnapshot(&context, {}, &out);
+  }
+
+  host::TemporaryTree tree_;
+  const std::string path_ = tree_.path("a b%20/ü/agent.sock");
+  Bulletin bulletin_;
+  std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<v1::NodeAgent::Stub> stub_;
+};
+
+TEST_F(GrpcServerTest, ServesTheLatestSnapshotOnASocketOfOurUserOnly) {
+  Serve();
+  struct stat found {};
+  ASSERT_EQ(lstat(path_.c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0600u);
+  v1::Snapshot snapshot;
+  EXPECT_EQ(Snapshot(snapshot).error_code(), grpc::StatusCode::UNAVAILABLE);
+  bulletin_.Post(Shared(SampleReport(4)));
+  EXPECT_TRUE(Snapshot(snapshot).ok());
+  EXPECT_EQ(snapshot.tick(), 4u);
+  server_->Stop();
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(GrpcServerTest, ASecondServerIsRefusedAndTheFirstServesOn) {
+  Serve();
+  bulletin_.Post(Shared(SampleReport()));
+  const auto second = GrpcServer::Start({path_}, bulletin_, nullptr);
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(second.error().message(), HasSubstr("another agent answers on"));
+  v1::Snapshot snapshot;
+  EXPECT_TRUE(Snapshot(snapshot).ok());
+}
+
+TEST_F(GrpcServerTest, WatchDeliversNewTicksAndEndsAtShutdown) {
+  Serve();
+  bulletin_.Post(Shared(SampleReport(1)));
+  grpc::ClientContext context;
+  const auto stream = stub_->WatchSnapshots(&context, {});
+  v1::Snapshot snapshot;
+  ASSERT_TRUE(stream->Read(&snapshot));
+  EXPECT_EQ(snapshot.tick(), 1u);
+  bulletin_.Post(Shared(SampleReport(2)));
+  ASSERT_TRUE(stream->Read(&snapshot));
+  EXPECT_EQ(snapshot.tick(), 2u);
+  std::thread stopper([&] { server_->Stop(); });
+  EXPECT_FALSE(stream->Read(&snapshot));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  stopper.join();
+}
+
+TEST_F(GrpcServerTest, WatchersAreCounted) {
+  Serve(2);
+  bulletin_.Post(Shared(SampleReport(1)));
+  v1::Snapshot snapshot;
+  grpc::ClientContext first, second, third;
+  const auto one = stub_->WatchSnapshots(&first, {});
+  const auto two = stub_->WatchSnapshots(&second, {});
+  ASSERT_TRUE(one->Read(&snapshot) && two->Read(&snapshot));
+  const auto three = stub_->WatchSnapshots(&third, {});
+  EXPECT_FALSE(three->Read(&snapshot));
+  EXPECT_EQ(three->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Snapshot(snapshot).ok());  // other calls still pass
+  first.TryCancel();
+  second.TryCancel();
+}
+
+TEST_F(GrpcServerTest, AdmissionReachesTheGateAndBadRequestsDoNot) {
+  FakeGate gate;
+  Serve(16, &gate);
+  v1::ReserveRequest request;
+  v1::ReserveResponse response;
+  request.set_uuid("nonsense");
+  grpc::ClientContext bad;
+  const grpc::Status refused = stub_->Reserve(&bad, request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_message(), HasSubstr("uuid 'nonsense'"));
+  EXPECT_TRUE(gate.last.name.empty());
+
+  request.set_uuid("6f9b1c1e-0d3c-4d57-9d0c-0123456789ab");
+  request.set_name("\xff");
+  request.set_guest_memory(1 << 30);
+  request.set_vcpus(1);
+  grpc::ClientContext good;
+  ASSERT_TRUE(stub_->Reserve(&good, request, &response).ok());
+  EXPECT_TRUE(response.admitted());
+  EXPECT_EQ(response.promised(), 3u);
+  EXPECT_EQ(gate.last.name, "\\xff");
+
+  v1::ReleaseRequest release;
+  v1::ReleaseResponse released;
+  release.set_uuid("6F9B1C1E-0D3C-4D57-9D0C-0123456789AB");
+  grpc::ClientContext end;
+  ASSERT_TRUE(stub_->Release(&end, release, &released).ok());
+  EXPECT_TRUE(released.known());
+}
+
+TEST_F(GrpcServerTest, WithoutAGateNothingIsAdmitted) {
+  Serve();
+  v1::ReleaseResponse response;
+  grpc::ClientContext context;
+  EXPECT_EQ(stub_->Release(&context, {}, &response).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+}
+
+TEST_F(GrpcServerTest, ExplainTellsNotFoundFromABadQuestion) {
+  Serve();
+  bulletin_.Post(Shared(SampleReport()));
+  const auto ask = [&](const std::string& vm, v1::Explanation& out) {
+    grpc::ClientContext context;
+    v1::ExplainRequest request;
+    request.set_vm(vm);
+    return stub_->Explain(&context, request, &out).error_code();
+  };
+  v1::Explanation explanation;
+  EXPECT_EQ(ask("", explanation), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ask("nobody", explanation), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(ask("web-1", explanation), grpc::StatusCode::OK);
+  EXPECT_GT(explanation.lines_size(), 4);
+}
+
+}  // namespace
+}  // namespace ullage::publishers
