@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # What every script here shares: messages, the cache, locks and process identity.
 
+# A command substitution that fails half-way must not go on either.
+shopt -s inherit_errexit
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
 	say "${0##*/}: $*"
@@ -28,6 +31,25 @@ take_lock() {
 	exec {ULLAGE_LOCK_FD}>"$1"
 	flock "$ULLAGE_LOCK_FD"
 }
+
+# unpack_package PACKAGE TARGET : Debian's PACKAGE, not installed but unpacked into TARGET, whole
+# or not at all.
+unpack_package() (
+	[ ! -e "$2" ] || exit 0
+	take_lock "${2%/*}/.lock"
+	[ ! -e "$2" ] || exit 0
+	temp=$(mktemp -d "$2.XXXXXX")
+	trap 'rm -rf "$temp"' EXIT
+	cd "$temp" || exit
+	# The directory is root's own: the user that apt downloads as cannot write there.
+	get=(apt-get -q -q -o APT::Sandbox::User=root)
+	"${get[@]}" download "$1" 2>/dev/null || {
+		"${get[@]}" update >&2 || true
+		"${get[@]}" download "$1" >&2 || die "apt-get cannot download $1"
+	}
+	dpkg -x ./*.deb tree || die "$1 does not unpack"
+	mv -T tree "$2"
+)
 
 # A pid alone may be recycled, so a process is recorded as "PID STARTTIME BOOT".
 process_identity() {

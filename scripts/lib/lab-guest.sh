@@ -1,5 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# Sourced by scripts/lab, which sets dir, state, here and self.
+# shellcheck disable=SC2154
 # One guest: its definition, its console, its command port, its memory.
 
 # File names for a guest: its name where that is harmless and short, else a digest of it.
@@ -24,7 +26,7 @@ one_of() {
 }
 a_number() { [[ $2 =~ ^[0-9]{1,7}$ ]] || die "define: $1 is '$2', not a number"; }
 
-need_name() { [ $# -ge 2 ] && [ -n "$2" ] || die "$1: which guest?"; }
+need_name() { [ -n "${2-}" ] || die "$1: which guest?"; }
 
 # Fills the associative array `guest` of its caller.
 parse_guest() {
@@ -140,6 +142,15 @@ guest_wait() {
 	say "lab: guest '$1' is not ready after $seconds s; its console ends with:"
 	tail -n 20 "$console" >&2 || true
 	return 1
+}
+
+# libvirt's reset gives the guest no chance to announce it, so the announcement that `wait` goes
+# by is made here. QEMU writes the console by appending.
+guest_reset() {
+	need_name reset "$@"
+	guest_pid "$1" >/dev/null || die "guest '$1' is not running"
+	echo "ullage-guest: leaving" >>"$(console_of "$1")"
+	virsh_in_lab reset "$1" >/dev/null
 }
 
 guest_exec() {

@@ -1,5 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# Sourced by scripts/lab, which sets dir, state, here and self.
+# shellcheck disable=SC2154
 # The memory cgroup that plays the host, and the child of it that each QEMU lives in.
 #
 # The children are made by lib/emulator and not by libvirt's own <resource><partition>:

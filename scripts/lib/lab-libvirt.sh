@@ -1,5 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# Sourced by scripts/lab, which sets dir, state, here and self.
+# shellcheck disable=SC2154
 # The lab's libvirtd: configuration, start, end.
 
 write_configuration() {

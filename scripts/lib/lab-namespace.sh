@@ -1,5 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# Sourced by scripts/lab, which sets dir, state, here and self.
+# shellcheck disable=SC2154
 # The mount namespace in which libvirt's compiled-in paths are this lab's own directories, and
 # the registry of labs, which tells the last one to leave what has to be tidied up outside.
 
