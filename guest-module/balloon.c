@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The balloon: pages that the guest holds for the host and does not touch. */
+
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/oom.h>
+#include <linux/sched.h>
+#include <linux/virtio_config.h>
+#include <linux/vmstat.h>
+
+#include "compat.h"
+#include "ullage.h"
+
+/* 16 MiB a run of the worker, so that a changed target is seen soon. */
+#define BATCHES_PER_RUN	16
+/* What one call of the OOM notifier frees: 1 MiB. */
+#define OOM_BATCHES	1
+/* After an OOM the host's wish to inflate waits this long. */
+#define OOM_HOLD	(10 * HZ)
+#define RETRY_MIN_MS	200
+#define RETRY_MAX_MS	5000
+
+/* With DEFLATE_ON_OOM the guest may count the balloon as its own memory. */
+static bool guest_keeps_account(struct ullage_balloon *ub)
+{
+	return virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+}
+
+static unsigned int put_pfns(struct ullage_balloon *ub, unsigned int at,
+			     struct page *page)
+{
+	u32 pfn = (u32)(page_to_pfn(page) * ULLAGE_PFNS_PER_PAGE);
+	unsigned int i;
+
+	for (i = 0; i < ULLAGE_PFNS_PER_PAGE; i++)
+		ub->pfns[at++] = cpu_to_virtio32(ub->vdev, pfn + i);
+	return at;
+}
+
+/* Tell the host of the first @n entries of ub->pfns; under balloon_lock. */
+static int tell_host(struct ullage_balloon *ub, enum ullage_queue q, unsigned int n)
+{
+	struct scatterlist sg;
+	int err;
+
+	sg_init_one(&sg, ub->pfns, n * sizeof(ub->pfns[0]));
+	err = ullage_ask_host(ub, ub->vqs[q], &sg, 1, false);
+	if (err && !READ_ONCE(ub->dead))
+		dev_err_ratelimited(&ub->vdev->dev,
+				    "queue %s failed: %d; unbind and bind the device to start over\n",
+				    ub->vqs[q]->name, err);
+	return err;
+}
+
+/* Take up to @want 4 KiB pages from the guest; returns how many it got. */
+static unsigned int inflate(struct ullage_balloon *ub, unsigned int want)
+{
+	unsigned int n = 0, got = 0;
+	struct page *page;
+	LIST_HEAD(fresh);
+	int err;
+
+	want = min(want, ULLAGE_BATCH_PFNS);
+	/* Outside the lock: allocation may end up in the OOM notifier below. */
+	while (got + ULLAGE_PFNS_PER_PAGE <= want) {
+		page = balloon_page_alloc();
+		if (!page)
+			break;
+		balloon_page_push(&fresh, page);
+		got += ULLAGE_PFNS_PER_PAGE;
+	}
+	if (!got)
+		return 0;
+
+	mutex_lock(&ub->balloon_lock);
+	list_for_each_entry(page, &fresh, lru) {
+		n = put_pfns(ub, n, page);
+		if (!guest_keeps_account(ub))
+			adjust_managed_page_count(page, -1);
+	}
+	balloon_page_list_enqueue(&ub->pages, &fresh);
+	WRITE_ONCE(ub->num_pfns, ub->num_pfns + n);
+	err = tell_host(ub, ULLAGE_Q_INFLATE, n);
+	mutex_unlock(&ub->balloon_lock);
+
+	ullage_count(ub, ULLAGE_C_INFLATED_PAGES, n);
+	return err ? 0 : got;
+}
+
+/* Give up to @want 4 KiB pages back to the guest; under balloon_lock. */
+static unsigned int deflate_locked(struct ullage_balloon *ub, unsigned int want)
+{
+	unsigned int n = 0;
+	struct page *page, *next;
+	LIST_HEAD(leaving);
+
+	want = min3(want, ULLAGE_BATCH_PFNS, ub->num_pfns) / ULLAGE_PFNS_PER_PAGE;
+	balloon_page_list_dequeue(&ub->pages, &leaving, want);
+	list_for_each_entry(page, &leaving, lru)
+		n = put_pfns(ub, n, page);
+	if (!n)
+		return 0;
+
+	/*
+	 * The host hears of it before the guest uses the pages, whether or not
+	 * it asked for that (MUST_TELL_HOST). If it did and cannot be told,
+	 * the pages stay; a reset device has no say any more.
+	 */
+	if (tell_host(ub, ULLAGE_Q_DEFLATE, n) && !READ_ONCE(ub->dead) &&
+	    virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
+		balloon_page_list_enqueue(&ub->pages, &leaving);
+		return 0;
+	}
+
+	list_for_each_entry_safe(page, next, &leaving, lru) {
+		list_del(&page->lru);
+		if (!guest_keeps_account(ub))
+			adjust_managed_page_count(page, 1);
+		put_page(page);
+	}
+	WRITE_ONCE(ub->num_pfns, ub->num_pfns - n);
+	ullage_count(ub, ULLAGE_C_DEFLATED_PAGES, n);
+	return n;
+}
+
+static unsigned int deflate(struct ullage_balloon *ub, unsigned int want)
+{
+	unsigned int n;
+
+	mutex_lock(&ub->balloon_lock);
+	n = deflate_locked(ub, want);
+	mutex_unlock(&ub->balloon_lock);
+	return n;
+}
+
+static void write_actual(struct ullage_balloon *ub)
+{
+	__u32 actual = READ_ONCE(ub->num_pfns);
+
+	virtio_cwrite_le(ub->vdev, struct virtio_balloon_config, actual, &actual);
+}
+
+/* How far the balloon is from what the host wants; positive: too small. */
+static s64 distance(struct ullage_balloon *ub)
+{
+	__u32 target;
+
+	virtio_cread_le(ub->vdev, struct virtio_balloon_config, num_pages, &target);
+	return (s64)round_up((u64)target, ULLAGE_PFNS_PER_PAGE) - READ_ONCE(ub->num_pfns);
+}
+
+static void requeue(struct ullage_balloon *ub, unsigned long delay)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&ub->stop_lock, flags);
+	if (!ub->stopping)
+		mod_delayed_work(system_freezable_wq, &ub->size_work, delay);
+	spin_unlock_irqrestore(&ub->stop_lock, flags);
+}
+
+/* No page to be had now: ask again later, and less often each time. */
+static void retry_later(struct ullage_balloon *ub, s64 missing)
+{
+	ullage_count(ub, ULLAGE_C_INFLATE_FAILURES, 1);
+	dev_info_ratelimited(&ub->vdev->dev,
+			     "the guest has no page to spare; the host wants %lld MiB more, trying again in %u ms\n",
+			     missing >> (20 - VIRTIO_BALLOON_PFN_SHIFT), ub->retry_ms);
+	requeue(ub, msecs_to_jiffies(ub->retry_ms));
+	ub->retry_ms = min(2 * ub->retry_ms, (unsigned int)RETRY_MAX_MS);
+}
+
+static void size_work_fn(struct work_struct *work)
+{
+	struct ullage_balloon *ub =
+		container_of(to_delayed_work(work), struct ullage_balloon, size_work);
+	unsigned int i, moved = 1;
+	s64 missing = 0;
+
+	/* A broken queue takes no answer back; what is in the balloon stays there. */
+	if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE]))
+		return;
+	for (i = 0; i < BATCHES_PER_RUN && moved; i++) {
+		missing = distance(ub);
+		if (!missing)
+			break;
+		if (missing > 0 && READ_ONCE(ub->hold)) {
+			if (time_before(jiffies, READ_ONCE(ub->hold_until))) {
+				requeue(ub, READ_ONCE(ub->hold_until) - jiffies + 1);
+				break;
+			}
+			WRITE_ONCE(ub->hold, false);
+		}
+		moved = missing > 0 ? inflate(ub, min_t(s64, missing, ULLAGE_BATCH_PFNS)) :
+				      deflate(ub, min_t(s64, -missing, ULLAGE_BATCH_PFNS));
+		if (moved)
+			ub->retry_ms = RETRY_MIN_MS;
+		cond_resched();
+	}
+	write_actual(ub);
+
+	if (!moved)
+		retry_later(ub, missing);
+	else if (i == BATCHES_PER_RUN)
+		requeue(ub, 0);
+}
+
+/* Called from interrupts, too. */
+void ullage_balloon_resize(struct ullage_balloon *ub)
+{
+	requeue(ub, 0);
+}
+
+static int oom_notify(struct notifier_block *nb, unsigned long unused, void *freed)
+{
+	struct ullage_balloon *ub = container_of(nb, struct ullage_balloon, oom_nb);
+	unsigned long *pages = freed;
+	unsigned int i, n, sum = 0;
+
+	for (i = 0; i < OOM_BATCHES; i++) {
+		n = deflate(ub, ULLAGE_BATCH_PFNS);
+		sum += n;
+		if (!n)
+			break;
+	}
+	if (!sum)
+		return NOTIFY_OK;
+
+	WRITE_ONCE(ub->hold_until, jiffies + OOM_HOLD);
+	WRITE_ONCE(ub->hold, true);
+	write_actual(ub);
+	*pages += sum / ULLAGE_PFNS_PER_PAGE;
+	ullage_count(ub, ULLAGE_C_OOM_DEFLATED_PAGES, sum);
+	dev_info_ratelimited(&ub->vdev->dev,
+			     "the guest is out of memory: took %u KiB back from the balloon\n",
+			     sum << (VIRTIO_BALLOON_PFN_SHIFT - 10));
+	return NOTIFY_OK;
+}
+
+#ifdef CONFIG_BALLOON_COMPACTION
+/*
+ * Compaction wants @page elsewhere: @newpage takes its place in the balloon.
+ * Both are locked and @page is on no list. The balloon's lock is only tried:
+ * its holder may wait for the host, and compaction has other pages to move.
+ */
+static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
+			struct page *page, enum migrate_mode mode)
+{
+	struct ullage_balloon *ub = container_of(info, struct ullage_balloon, pages);
+	unsigned long flags;
+
+	if (!mutex_trylock(&ub->balloon_lock))
+		return -EAGAIN;
+
+	/* The balloon's own reference; compaction drops the one it came with. */
+	get_page(newpage);
+	/* MemTotal is kept per zone. */
+	if (!guest_keeps_account(ub) && page_zone(page) != page_zone(newpage)) {
+		adjust_managed_page_count(page, 1);
+		adjust_managed_page_count(newpage, -1);
+	}
+
+	spin_lock_irqsave(&info->pages_lock, flags);
+	balloon_page_insert(info, newpage);
+	info->isolated_pages--;
+	__count_vm_event(BALLOON_MIGRATE);
+	spin_unlock_irqrestore(&info->pages_lock, flags);
+
+	/* Inflate first, so that the host never sees the balloon shrink. */
+	tell_host(ub, ULLAGE_Q_INFLATE, put_pfns(ub, 0, newpage));
+	tell_host(ub, ULLAGE_Q_DEFLATE, put_pfns(ub, 0, page));
+	mutex_unlock(&ub->balloon_lock);
+
+	ullage_forget_page(page);
+	put_page(page);
+	ullage_count(ub, ULLAGE_C_MIGRATED_PAGES, ULLAGE_PFNS_PER_PAGE);
+	return MIGRATEPAGE_SUCCESS;
+}
+#endif
+
+void ullage_balloon_init(struct ullage_balloon *ub)
+{
+	mutex_init(&ub->balloon_lock);
+	balloon_devinfo_init(&ub->pages);
+#ifdef CONFIG_BALLOON_COMPACTION
+	ub->pages.migratepage = migrate_page;
+#endif
+	INIT_DELAYED_WORK(&ub->size_work, size_work_fn);
+	ub->retry_ms = RETRY_MIN_MS;
+	ub->oom_nb.notifier_call = oom_notify;
+}
+
+int ullage_balloon_start(struct ullage_balloon *ub)
+{
+	int err;
+
+	if (!guest_keeps_account(ub))
+		return 0;
+	err = register_oom_notifier(&ub->oom_nb);
+	if (err)
+		return err;
+	ub->oom_registered = true;
+	return 0;
+}
+
+void ullage_balloon_stop(struct ullage_balloon *ub)
+{
+	if (ub->oom_registered)
+		unregister_oom_notifier(&ub->oom_nb);
+	ub->oom_registered = false;
+	cancel_delayed_work_sync(&ub->size_work);
+}
+
+/*
+ * All pages home, also those that compaction holds at this moment: they point
+ * at this driver until it lets go of them, which takes it microseconds.
+ */
+void ullage_balloon_empty(struct ullage_balloon *ub)
+{
+	while (ub->num_pfns) {
+		if (!deflate(ub, ULLAGE_BATCH_PFNS))
+			schedule_timeout_uninterruptible(1);
+		cond_resched();
+	}
+	write_actual(ub);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between kernel versions, and nothing else. The README lists
+ * the versions that were built and those that were run.
+ */
+#ifndef ULLAGE_COMPAT_H
+#define ULLAGE_COMPAT_H
+
+#include <linux/version.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/page-flags.h>
+#include <linux/virtio_config.h>
+#include <linux/workqueue.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "ullage_balloon needs Linux 6.1 or later"
+#endif
+
+/* The largest block of the page allocator; MAX_ORDER used to lie one above. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#define ULLAGE_MAX_ORDER	MAX_PAGE_ORDER
+#elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#define ULLAGE_MAX_ORDER	MAX_ORDER
+#else
+#define ULLAGE_MAX_ORDER	(MAX_ORDER - 1)
+#endif
+
+/*
+ * The arguments of the timer_start tracepoint after the timer itself. A wrong
+ * guess fails to compile: trigger.c lets the tracepoint's own header check it.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#define ULLAGE_TIMER_START_ARGS	unsigned long bucket_expiry
+#else
+#define ULLAGE_TIMER_START_ARGS	unsigned long expires, unsigned int flags
+#endif
+
+/*
+ * From 6.12 on the first driver's order stays for good and later ones are
+ * ignored, but the variable is exported, so it is written instead.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+extern unsigned int page_reporting_order;
+static inline void ullage_set_core_order(unsigned int order)
+{
+	page_reporting_order = order;
+}
+#else
+static inline void ullage_set_core_order(unsigned int order)
+{
+}
+#endif
+
+/* Find @n queues; a slot without a name is left out and takes no index. */
+static inline int ullage_find_vqs(struct virtio_device *vdev, unsigned int n,
+				  struct virtqueue *vqs[],
+				  vq_callback_t *callbacks[],
+				  const char * const names[])
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	struct virtqueue_info info[8] = {};
+	unsigned int i;
+
+	if (n > ARRAY_SIZE(info))
+		return -EINVAL;
+	for (i = 0; i < n; i++) {
+		info[i].name = names[i];
+		info[i].callback = callbacks[i];
+	}
+	return virtio_find_vqs(vdev, n, vqs, info, NULL);
+#else
+	return virtio_find_vqs(vdev, n, vqs, callbacks, names, NULL);
+#endif
+}
+
+/*
+ * A page that compaction has moved away stops being a balloon page. The
+ * kernel's own helper for this has changed its name within 6.1.y.
+ */
+static inline void ullage_forget_page(struct page *page)
+{
+#ifdef CONFIG_BALLOON_COMPACTION
+	__ClearPageMovable(page);
+	set_page_private(page, 0);
+#endif
+	__ClearPageOffline(page);
+}
+
+#endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Binding: features, queues, the order in which parts start and stop. */
+
+#include <linux/err.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
+
+#include "compat.h"
+#include "ullage.h"
+
+/* How long an answer may take before the log says that it is missing. */
+#define HOST_TIMEOUT	(10 * HZ)
+
+/* Guards the list and starting and stopping of reporting on its devices. */
+DEFINE_MUTEX(ullage_devices_lock);
+LIST_HEAD(ullage_devices);
+
+static void host_answered(struct virtqueue *vq)
+{
+	struct ullage_balloon *ub = vq->vdev->priv;
+
+	wake_up(&ub->host_answer);
+}
+
+/*
+ * A device that does not answer may still write to the memory it was shown.
+ * Only a reset takes that memory back, so that unloading can go on.
+ */
+static void give_up_on_host(struct ullage_balloon *ub)
+{
+	mutex_lock(&ub->reset_lock);
+	if (!ub->dead) {
+		dev_err(&ub->vdev->dev,
+			"the host does not answer: resetting the balloon device to be able to leave it\n");
+		virtio_break_device(ub->vdev);
+		virtio_reset_device(ub->vdev);
+		WRITE_ONCE(ub->dead, true);
+	}
+	mutex_unlock(&ub->reset_lock);
+	wake_up_all(&ub->host_answer);
+}
+
+/*
+ * Show the host @nents pieces of memory and wait until it has taken note.
+ * Never returns while the host may still act on them, except after a reset.
+ * Callers take turns on a queue; nothing is allocated, because this runs when
+ * memory is short.
+ */
+int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
+		    struct scatterlist *sg, unsigned int nents, bool in)
+{
+	bool answered = false;
+	unsigned int len;
+	int err;
+
+	if (in)
+		err = virtqueue_add_inbuf(vq, sg, nents, ub, GFP_NOWAIT | __GFP_NOWARN);
+	else
+		err = virtqueue_add_outbuf(vq, sg, nents, ub, GFP_NOWAIT | __GFP_NOWARN);
+	if (err)
+		return err;
+
+	virtqueue_kick(vq);
+	while (!wait_event_timeout(ub->host_answer,
+				   (answered = virtqueue_get_buf(vq, &len)) ||
+				   virtqueue_is_broken(vq), HOST_TIMEOUT)) {
+		ullage_count(ub, ULLAGE_C_HOST_TIMEOUTS, 1);
+		dev_warn_ratelimited(&ub->vdev->dev,
+				     "no answer on queue %s for %u s: is the VM's host overloaded or its QEMU stuck?\n",
+				     vq->name, HOST_TIMEOUT / HZ);
+		if (READ_ONCE(ub->stopping))
+			give_up_on_host(ub);
+	}
+	return answered ? 0 : -EIO;
+}
+
+/*
+ * Queue numbers are dense over what the device has, and a device has a queue
+ * for each feature that it offers, also for free page hints, which this
+ * driver does not negotiate: the slot is taken so that reporting, behind it,
+ * gets the number that the device gave it.
+ */
+static int find_queues(struct ullage_balloon *ub)
+{
+	struct virtio_device *vdev = ub->vdev;
+	vq_callback_t *callbacks[ULLAGE_Q_NR] = {
+		[ULLAGE_Q_INFLATE] = host_answered,
+		[ULLAGE_Q_DEFLATE] = host_answered,
+	};
+	const char *names[ULLAGE_Q_NR] = {
+		[ULLAGE_Q_INFLATE] = "inflate",
+		[ULLAGE_Q_DEFLATE] = "deflate",
+	};
+
+	memset(ub->vqs, 0, sizeof(ub->vqs));
+	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_STATS_VQ)) {
+		names[ULLAGE_Q_STATS] = "stats";
+		callbacks[ULLAGE_Q_STATS] = ullage_stats_request;
+	}
+	if (vdev->config->get_features(vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT))
+		names[ULLAGE_Q_HINT] = "hint-unused";
+	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_REPORTING)) {
+		names[ULLAGE_Q_REPORTING] = "reporting";
+		callbacks[ULLAGE_Q_REPORTING] = host_answered;
+	}
+	return ullage_find_vqs(vdev, ULLAGE_Q_NR, ub->vqs, callbacks, names);
+}
+
+/* The host must know what freed pages hold before it drops any of them. */
+static void tell_poison(struct virtio_device *vdev)
+{
+	__u32 poison = 0;
+
+	if (!virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON))
+		return;
+	if (!want_init_on_free())
+		memset(&poison, PAGE_POISON, sizeof(poison));
+	virtio_cwrite_le(vdev, struct virtio_balloon_config, poison_val, &poison);
+}
+
+static int bring_up(struct ullage_balloon *ub)
+{
+	int err;
+
+	ub->stopping = false;
+	ub->dead = false;
+	err = find_queues(ub);
+	if (err) {
+		dev_err(&ub->vdev->dev, "cannot set up the device's queues: %d\n", err);
+		return err;
+	}
+	tell_poison(ub->vdev);
+	virtio_device_ready(ub->vdev);
+
+	err = ullage_balloon_start(ub);
+	if (err) {
+		virtio_reset_device(ub->vdev);
+		ub->vdev->config->del_vqs(ub->vdev);
+		return err;
+	}
+	ullage_stats_start(ub);
+
+	mutex_lock(&ullage_devices_lock);
+	list_add_tail(&ub->node, &ullage_devices);
+	/* A balloon without reporting is still a balloon; the log says why. */
+	ullage_reporting_apply(ub);
+	mutex_unlock(&ullage_devices_lock);
+
+	ullage_balloon_resize(ub);
+	return 0;
+}
+
+/*
+ * Reporting ends first: its core runs on a work queue that suspend does not
+ * freeze. Pages go home while the queues still live, so that the host learns
+ * of each of them.
+ */
+static void bring_down(struct ullage_balloon *ub)
+{
+	spin_lock_irq(&ub->stop_lock);
+	WRITE_ONCE(ub->stopping, true);
+	spin_unlock_irq(&ub->stop_lock);
+
+	mutex_lock(&ullage_devices_lock);
+	list_del_init(&ub->node);
+	ullage_reporting_stop(ub);
+	mutex_unlock(&ullage_devices_lock);
+
+	ullage_stats_stop(ub);
+	ullage_balloon_stop(ub);
+	ullage_balloon_empty(ub);
+
+	virtio_reset_device(ub->vdev);
+	ub->vdev->config->del_vqs(ub->vdev);
+}
+
+static int ullage_validate(struct virtio_device *vdev)
+{
+	/*
+	 * A page that comes back from the host is full of zeroes. Where the
+	 * guest fills free pages with something and the host cannot be told,
+	 * reporting would break what the guest relies on.
+	 */
+	if (!want_init_on_free() && !page_poisoning_enabled_static())
+		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_PAGE_POISON);
+	else if (!virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON))
+		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_REPORTING);
+
+	/* Indirect descriptors are allocated per request; see ullage_ask_host(). */
+	__virtio_clear_bit(vdev, VIRTIO_RING_F_INDIRECT_DESC);
+	/* The balloon speaks in guest-physical page numbers, not in bus addresses. */
+	__virtio_clear_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);
+	return 0;
+}
+
+static int ullage_probe(struct virtio_device *vdev)
+{
+	struct ullage_balloon *ub;
+	int err;
+
+	if (!vdev->config->get) {
+		dev_err(&vdev->dev, "the device has no configuration space\n");
+		return -EINVAL;
+	}
+	ub = kzalloc(sizeof(*ub), GFP_KERNEL);
+	if (!ub)
+		return -ENOMEM;
+
+	ub->vdev = vdev;
+	vdev->priv = ub;
+	INIT_LIST_HEAD(&ub->node);
+	init_waitqueue_head(&ub->host_answer);
+	spin_lock_init(&ub->stop_lock);
+	mutex_init(&ub->reset_lock);
+	ullage_balloon_init(ub);
+	ullage_stats_init(ub);
+	ullage_trigger_init(ub);
+
+	err = bring_up(ub);
+	if (err) {
+		vdev->priv = NULL;
+		kfree(ub);
+	}
+	return err;
+}
+
+static void ullage_remove(struct virtio_device *vdev)
+{
+	struct ullage_balloon *ub = vdev->priv;
+
+	bring_down(ub);
+	vdev->priv = NULL;
+	kfree(ub);
+}
+
+static void ullage_config_changed(struct virtio_device *vdev)
+{
+	ullage_balloon_resize(vdev->priv);
+}
+
+#ifdef CONFIG_PM_SLEEP
+static int ullage_freeze(struct virtio_device *vdev)
+{
+	bring_down(vdev->priv);
+	return 0;
+}
+
+static int ullage_restore(struct virtio_device *vdev)
+{
+	return bring_up(vdev->priv);
+}
+#endif
+
+static const struct virtio_device_id ullage_ids[] = {
+	{ VIRTIO_ID_BALLOON, VIRTIO_DEV_ANY_ID },
+	{ 0 },
+};
+MODULE_DEVICE_TABLE(virtio, ullage_ids);
+
+static const unsigned int ullage_features[] = {
+	VIRTIO_BALLOON_F_MUST_TELL_HOST,
+	VIRTIO_BALLOON_F_STATS_VQ,
+	VIRTIO_BALLOON_F_DEFLATE_ON_OOM,
+	VIRTIO_BALLOON_F_PAGE_POISON,
+	VIRTIO_BALLOON_F_REPORTING,
+};
+
+static struct virtio_driver ullage_driver = {
+	.driver.name = KBUILD_MODNAME,
+	.driver.owner = THIS_MODULE,
+	.driver.dev_groups = ullage_groups,
+	.id_table = ullage_ids,
+	.feature_table = ullage_features,
+	.feature_table_size = ARRAY_SIZE(ullage_features),
+	.validate = ullage_validate,
+	.probe = ullage_probe,
+	.remove = ullage_remove,
+	.config_changed = ullage_config_changed,
+#ifdef CONFIG_PM_SLEEP
+	.freeze = ullage_freeze,
+	.restore = ullage_restore,
+#endif
+};
+
+static int __init ullage_init(void)
+{
+	ullage_params_init();
+	ullage_trigger_find();
+	return register_virtio_driver(&ullage_driver);
+}
+
+static void __exit ullage_exit(void)
+{
+	unregister_virtio_driver(&ullage_driver);
+}
+
+module_init(ullage_init);
+module_exit(ullage_exit);
+
+MODULE_DESCRIPTION("virtio balloon that returns freed memory to the host at once");
+MODULE_AUTHOR("The Ullage authors");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

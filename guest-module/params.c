@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Module parameters: each can be read and written while the module runs. A
+ * value out of bounds is refused and changes nothing; one that cannot be
+ * brought into effect is taken back.
+ */
+
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+
+#include "compat.h"
+#include "ullage.h"
+
+struct param {
+	unsigned int value;
+	unsigned int min;
+	unsigned int max;
+	/* What a new value takes beyond being read at its next use. */
+	int (*apply)(struct ullage_balloon *ub);
+};
+
+static int repace(struct ullage_balloon *ub)
+{
+	ullage_reporting_repace(ub);
+	return 0;
+}
+
+/* 1 TiB and 1 TiB/s: beyond any use, and far from overflow when scaled. */
+#define MIB_MAX	(1U << 20)
+
+static struct param reporting = { 1, 0, 1, ullage_reporting_apply };
+static struct param early_start = { 1, 0, 1, ullage_reporting_apply };
+static struct param order = { 0, 1, ULLAGE_MAX_ORDER, ullage_reporting_apply };
+static struct param pass_delay_ms = { 20, 0, 10000, repace };
+static struct param settle_ms = { 100, 0, 2000, repace };
+static struct param rate_mib_s = { 0, 0, MIB_MAX, repace };
+static struct param floor_mib = { 32, 0, MIB_MAX, repace };
+
+static int apply(struct param *p)
+{
+	struct ullage_balloon *ub;
+	int err;
+
+	list_for_each_entry(ub, &ullage_devices, node) {
+		err = p->apply(ub);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int set(const struct kernel_param *kp, unsigned int value)
+{
+	struct param *p = kp->arg;
+	unsigned int old;
+	int err = 0;
+
+	if (value < p->min || value > p->max)
+		return -EINVAL;
+
+	mutex_lock(&ullage_devices_lock);
+	old = p->value;
+	if (value != old) {
+		WRITE_ONCE(p->value, value);
+		err = apply(p);
+		if (err) {
+			WRITE_ONCE(p->value, old);
+			apply(p);
+		}
+	}
+	mutex_unlock(&ullage_devices_lock);
+	return err;
+}
+
+static int set_uint(const char *text, const struct kernel_param *kp)
+{
+	unsigned int value;
+
+	return kstrtouint(text, 0, &value) ? -EINVAL : set(kp, value);
+}
+
+static int set_bool(const char *text, const struct kernel_param *kp)
+{
+	bool value;
+
+	return kstrtobool(text, &value) ? -EINVAL : set(kp, value);
+}
+
+static int get_uint(char *buffer, const struct kernel_param *kp)
+{
+	struct param *p = kp->arg;
+
+	return sysfs_emit(buffer, "%u\n", READ_ONCE(p->value));
+}
+
+static int get_bool(char *buffer, const struct kernel_param *kp)
+{
+	struct param *p = kp->arg;
+
+	return sysfs_emit(buffer, "%c\n", READ_ONCE(p->value) ? 'Y' : 'N');
+}
+
+static const struct kernel_param_ops uint_ops = { .set = set_uint, .get = get_uint };
+static const struct kernel_param_ops bool_ops = { .set = set_bool, .get = get_bool };
+
+module_param_cb(reporting, &bool_ops, &reporting, 0644);
+MODULE_PARM_DESC(reporting, "Report free pages to the host (bool, default Y)");
+
+module_param_cb(early_start, &bool_ops, &early_start, 0644);
+MODULE_PARM_DESC(early_start,
+		 "Start the first pass of a burst after settle_ms instead of the kernel's 2 s (bool, default Y)");
+
+module_param_cb(order, &uint_ops, &order, 0644);
+MODULE_PARM_DESC(order,
+		 "Smallest free block reported, as a power of two of pages (1 to the allocator's largest; default the kernel's page block, 9 = 2 MiB on x86)");
+
+module_param_cb(pass_delay_ms, &uint_ops, &pass_delay_ms, 0644);
+MODULE_PARM_DESC(pass_delay_ms,
+		 "Pause between two passes of a burst, in ms (0 to 10000, default 20)");
+
+module_param_cb(settle_ms, &uint_ops, &settle_ms, 0644);
+MODULE_PARM_DESC(settle_ms,
+		 "Wait between the first freed block and the first pass, in ms (0 to 2000, default 100)");
+
+module_param_cb(rate_mib_s, &uint_ops, &rate_mib_s, 0644);
+MODULE_PARM_DESC(rate_mib_s,
+		 "Most that is reported on average, in MiB/s (0 to 1048576, default 0 = no limit)");
+
+module_param_cb(floor_mib, &uint_ops, &floor_mib, 0644);
+MODULE_PARM_DESC(floor_mib,
+		 "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32)");
+
+/* The page block's size is not a constant on every architecture. */
+void ullage_params_init(void)
+{
+	if (!order.value)
+		order.value = pageblock_order;
+}
+
+bool ullage_param_reporting(void)
+{
+	return READ_ONCE(reporting.value);
+}
+
+bool ullage_param_early_start(void)
+{
+	return READ_ONCE(early_start.value);
+}
+
+unsigned int ullage_param_order(void)
+{
+	return READ_ONCE(order.value);
+}
+
+unsigned int ullage_param_pass_delay_ms(void)
+{
+	return READ_ONCE(pass_delay_ms.value);
+}
+
+unsigned int ullage_param_settle_ms(void)
+{
+	return READ_ONCE(settle_ms.value);
+}
+
+unsigned int ullage_param_rate_mib_s(void)
+{
+	return READ_ONCE(rate_mib_s.value);
+}
+
+unsigned int ullage_param_floor_mib(void)
+{
+	return READ_ONCE(floor_mib.value);
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Free page reporting. The kernel's core isolates free blocks and hands them
+ * to report(), up to 32 at a time; the host drops them while it waits; the
+ * core puts them back, marked, so that each is reported once.
+ *
+ * The core sleeps 2 s between passes. Its work item is a member of the public
+ * struct that a driver registers, so the pass that runs moves the next one
+ * to where this driver wants it: the core then finds it pending already and
+ * leaves it alone. A pass that finds nothing new calls nobody and so arms
+ * nothing: an idle guest sleeps.
+ */
+
+#include <linux/jiffies.h>
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <linux/sizes.h>
+#include <linux/sort.h>
+#include <linux/virtio_config.h>
+#include <linux/vmstat.h>
+
+#include "compat.h"
+#include "ullage.h"
+
+struct piece {
+	unsigned long pfn;
+	unsigned int len;
+};
+
+static void arm_pass(struct ullage_balloon *ub, unsigned long delay)
+{
+	/* The core's own queue; refused by itself while it is being cancelled. */
+	mod_delayed_work(system_wq, &ub->prdev.work, delay);
+}
+
+/* Jiffies until the rate allows the next report. */
+static unsigned long debt(struct ullage_balloon *ub)
+{
+	s64 ns = atomic64_read(&ub->next_report_ns) - (s64)ktime_get_ns();
+
+	if (!ullage_param_rate_mib_s() || ns <= 0)
+		return 0;
+	return nsecs_to_jiffies(ns) + 1;
+}
+
+/*
+ * What was reported is paid for afterwards: one window of at most 32 blocks
+ * may go ahead of the rate, then it holds on average. A window is 2^27 bytes
+ * with the largest blocks of x86, so the product stays far below 2^63.
+ */
+static void charge(struct ullage_balloon *ub, u64 bytes)
+{
+	u64 rate = (u64)ullage_param_rate_mib_s() * SZ_1M;
+	s64 now = ktime_get_ns();
+
+	if (!rate)
+		return;
+	atomic64_set(&ub->next_report_ns,
+		     max_t(s64, now, atomic64_read(&ub->next_report_ns)) +
+		     div64_u64(bytes * NSEC_PER_SEC, rate));
+}
+
+/* When the first pass after an idle time may start. */
+unsigned long ullage_first_pass_delay(struct ullage_balloon *ub)
+{
+	return max(msecs_to_jiffies(ullage_param_settle_ms()), debt(ub));
+}
+
+/* @held bytes are isolated right now and go back in a moment. */
+static bool below_floor(u64 held)
+{
+	u64 free = (u64)global_zone_page_state(NR_FREE_PAGES) << PAGE_SHIFT;
+
+	return free + held < (u64)ullage_param_floor_mib() * SZ_1M;
+}
+
+static int by_pfn(const void *a, const void *b)
+{
+	const struct piece *l = a, *r = b;
+
+	return l->pfn < r->pfn ? -1 : l->pfn > r->pfn;
+}
+
+/*
+ * Fill ub->report_sg with the pages of @sgl, neighbours joined: the host works
+ * one entry after the other, and large ones cost it less.
+ */
+static unsigned int join(struct ullage_balloon *ub, struct scatterlist *sgl,
+			 unsigned int nents)
+{
+	struct piece p[PAGE_REPORTING_CAPACITY];
+	struct scatterlist *sg;
+	unsigned int i, n = 0;
+
+	for_each_sg(sgl, sg, nents, i) {
+		p[i].pfn = page_to_pfn(sg_page(sg));
+		p[i].len = sg->length;
+	}
+	sort(p, nents, sizeof(p[0]), by_pfn, NULL);
+
+	for (i = 1; i < nents; i++) {
+		if (p[n].pfn + (p[n].len >> PAGE_SHIFT) == p[i].pfn &&
+		    (u64)p[n].len + p[i].len <= SZ_1G)
+			p[n].len += p[i].len;
+		else
+			p[++n] = p[i];
+	}
+	n++;
+
+	sg_init_table(ub->report_sg, n);
+	for (i = 0; i < n; i++)
+		sg_set_page(&ub->report_sg[i], pfn_to_page(p[i].pfn), p[i].len, 0);
+	return n;
+}
+
+/* In pieces, should the ring be shorter than the list. */
+static int send(struct ullage_balloon *ub, unsigned int n)
+{
+	struct virtqueue *vq = ub->vqs[ULLAGE_Q_REPORTING];
+	unsigned int i, len;
+	int err = 0;
+
+	for (i = 0; i < n && !err; i += len) {
+		len = min(n - i, virtqueue_get_vring_size(vq));
+		sg_mark_end(&ub->report_sg[i + len - 1]);
+		err = ullage_ask_host(ub, vq, &ub->report_sg[i], len, true);
+	}
+	return err;
+}
+
+/* An error puts the pages back unmarked and ends the pass. */
+static int report(struct page_reporting_dev_info *prdev,
+		  struct scatterlist *sgl, unsigned int nents)
+{
+	struct ullage_balloon *ub = container_of(prdev, struct ullage_balloon, prdev);
+	/* Within a pass, the first report has armed the next pass. */
+	bool first = !delayed_work_pending(&prdev->work);
+	struct scatterlist *sg;
+	unsigned long wait;
+	unsigned int i;
+	u64 bytes = 0;
+	s64 t0;
+	int err;
+
+	if (WARN_ON_ONCE(!nents || nents > PAGE_REPORTING_CAPACITY))
+		return -EINVAL;
+	for_each_sg(sgl, sg, nents, i)
+		bytes += sg->length;
+
+	wait = debt(ub);
+	if (wait) {
+		ullage_count(ub, ULLAGE_C_PACED_WAITS, 1);
+		arm_pass(ub, wait);
+		return -EAGAIN;
+	}
+	/* The next large free starts a pass again; no timer waits for it. */
+	if (below_floor(bytes)) {
+		ullage_count(ub, ULLAGE_C_FLOOR_SKIPS, 1);
+		return -EAGAIN;
+	}
+
+	t0 = ktime_get_ns();
+	err = send(ub, join(ub, sgl, nents));
+	ullage_count(ub, ULLAGE_C_REPORT_HOST_NS, ktime_get_ns() - t0);
+	if (err) {
+		ullage_count(ub, ULLAGE_C_REPORT_ERRORS, 1);
+		dev_err_ratelimited(&ub->vdev->dev,
+				    "free page report failed: %d; unbind and bind the device to start over\n",
+				    err);
+		return err;
+	}
+
+	if (first)
+		ullage_count(ub, ULLAGE_C_PASSES, 1);
+	ullage_count(ub, ULLAGE_C_REPORTS, 1);
+	ullage_count(ub, ULLAGE_C_REPORTED_PAGES, bytes >> PAGE_SHIFT);
+	ullage_count(ub, ULLAGE_C_REPORTED_BYTES, bytes);
+	charge(ub, bytes);
+	arm_pass(ub, max(msecs_to_jiffies(ullage_param_pass_delay_ms()), debt(ub)));
+	return 0;
+}
+
+static int start(struct ullage_balloon *ub)
+{
+	unsigned int order = ullage_param_order();
+	int err;
+
+	ub->prdev.report = report;
+	ub->prdev.order = order;
+	atomic64_set(&ub->next_report_ns, 0);
+	err = page_reporting_register(&ub->prdev);
+	if (err) {
+		dev_err(&ub->vdev->dev,
+			"free page reporting is off: the kernel refused it: %d%s\n", err,
+			err == -EBUSY ? " (another driver does it; unbind that one first)" : "");
+		return err;
+	}
+	ullage_set_core_order(order);
+	ub->reporting = true;
+	dev_info(&ub->vdev->dev, "free page reporting is on, in blocks of %lu KiB and more\n",
+		 (PAGE_SIZE << order) >> 10);
+	return 0;
+}
+
+/*
+ * Make reporting what the parameters say; under ullage_devices_lock. A changed
+ * order takes a new registration, because the core reads it only there.
+ */
+int ullage_reporting_apply(struct ullage_balloon *ub)
+{
+	bool wanted = ullage_param_reporting() && ub->vqs[ULLAGE_Q_REPORTING];
+	int err;
+
+	if (ub->reporting && (!wanted || ub->prdev.order != ullage_param_order()))
+		ullage_reporting_stop(ub);
+	if (!wanted) {
+		if (ullage_param_reporting())
+			dev_info(&ub->vdev->dev,
+				 "free page reporting is off: the device does not offer it (QEMU: free-page-reporting=on) or this guest poisons free pages\n");
+		return 0;
+	}
+	if (!ub->reporting) {
+		err = start(ub);
+		if (err)
+			return err;
+	}
+	if (!ullage_param_early_start())
+		ullage_trigger_detach(ub);
+	else if (!ullage_trigger_attach(ub))
+		/* Registration has asked for a first pass in 2 s: bring it forward. */
+		ullage_reporting_repace(ub);
+	return 0;
+}
+
+/*
+ * The trigger goes first: it arms the work that unregistering cancels for
+ * good. When this returns no page is on its way to the host.
+ */
+void ullage_reporting_stop(struct ullage_balloon *ub)
+{
+	ullage_trigger_detach(ub);
+	if (!ub->reporting)
+		return;
+	page_reporting_unregister(&ub->prdev);
+	ub->reporting = false;
+	dev_info(&ub->vdev->dev, "free page reporting is off\n");
+}
+
+/* A pass that waits under an old pace gets the new one; under ullage_devices_lock. */
+void ullage_reporting_repace(struct ullage_balloon *ub)
+{
+	if (!ub->reporting)
+		return;
+	atomic64_set(&ub->next_report_ns, 0);
+	if (delayed_work_pending(&ub->prdev.work))
+		arm_pass(ub, ullage_first_pass_delay(ub));
+}

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One QEMU guest in its own memory cgroup: boot it, run commands in it, ask QMP, read the charge."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+MODULE_DIR = os.path.dirname(HERE)
+BUS_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"]
+
+
+def cache_dir():
+    return os.environ.get("ULLAGE_CACHE") or os.path.expanduser("~/.cache/ullage")
+
+
+def kernel_tree(version):
+    """The unpacked kernel; scripts/guest-kernel downloads it once and prints where it lies."""
+    script = os.path.join(os.path.dirname(MODULE_DIR), "scripts", "guest-kernel")
+    env = dict(os.environ, ULLAGE_CACHE=cache_dir())
+    return subprocess.run([script, version], env=env, check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip().splitlines()[-1]
+
+
+def cpio(entries):
+    """An initramfs (cpio newc) of (path, mode, data)."""
+    out = bytearray()
+    for number, (path, mode, data) in enumerate(entries + [("TRAILER!!!", 0, b"")], 1):
+        name = path.encode() + b"\0"
+        fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0]
+        out += b"070701" + b"".join(b"%08X" % f for f in fields) + name
+        out += b"\0" * (-len(out) % 4) + data
+        out += b"\0" * (-len(out) % 4)
+    return bytes(out)
+
+
+def initramfs(tree, version, modules, work):
+    """busybox, the bus's modules, hog, and the balloon drivers to try."""
+    def read(path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    hog = os.path.join(work, "hog")
+    subprocess.run(["gcc", "-static", "-O2", "-o", hog, os.path.join(HERE, "hog.c")], check=True)
+    virtio = os.path.join(tree, "lib/modules", version, "kernel/drivers/virtio")
+    entries = [(d, 0o040755, b"") for d in ("bin", "modules")]
+    entries += [("init", 0o100755, read(os.path.join(HERE, "init"))),
+                ("hog", 0o100755, read(hog)),
+                ("bin/busybox", 0o100755, read(shutil.which("busybox")))]
+    for name in BUS_MODULES + ["virtio_balloon"]:
+        path = os.path.join(virtio, name + ".ko")
+        if os.path.exists(path):
+            entries.append((f"modules/{name}.ko", 0o100644, read(path)))
+    for path in modules:
+        entries.append(("modules/" + os.path.basename(path), 0o100644, read(path)))
+    target = os.path.join(work, "initramfs")
+    with open(target, "wb") as file:
+        file.write(cpio(entries))
+    return target
+
+
+class Cgroup:
+    """A memory cgroup of our own, v1 or v2, removed at the end."""
+
+    def __init__(self):
+        name = f"ullage-boot-test-{os.getpid()}"
+        if os.path.exists("/sys/fs/cgroup/memory/memory.usage_in_bytes"):
+            self.path = os.path.join("/sys/fs/cgroup/memory", name)
+            self.file = "memory.usage_in_bytes"
+        elif os.path.exists("/sys/fs/cgroup/cgroup.subtree_control"):
+            with open("/sys/fs/cgroup/cgroup.subtree_control", "r+", encoding="ascii") as file:
+                if "memory" not in file.read().split():
+                    file.write("+memory")
+            self.path = os.path.join("/sys/fs/cgroup", name)
+            self.file = "memory.current"
+        else:
+            raise RuntimeError("no memory cgroup controller at /sys/fs/cgroup")
+        os.mkdir(self.path)
+        self.fd = os.open(os.path.join(self.path, self.file), os.O_RDONLY)
+
+    def add_self(self):
+        with open(os.path.join(self.path, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+
+    def charge(self):
+        return int(os.pread(self.fd, 32, 0))
+
+    def remove(self):
+        os.close(self.fd)
+        for _ in range(50):
+            try:
+                os.rmdir(self.path)
+                return
+            except OSError:
+                time.sleep(0.1)
+
+
+class Lines:
+    """Lines from a unix socket, with a deadline on each."""
+
+    def __init__(self, path, deadline):
+        while True:
+            try:
+                self.sock = socket.socket(socket.AF_UNIX)
+                self.sock.connect(path)
+                break
+            except OSError:
+                self.sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        self.buffer = b""
+
+    def send(self, text):
+        self.sock.sendall(text.encode() + b"\n")
+
+    def read(self, timeout):
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no line within {timeout} s")
+            self.sock.settimeout(left)
+            data = self.sock.recv(65536)
+            if not data:
+                raise ConnectionError("QEMU is gone")
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode(errors="replace").rstrip("\r")
+
+
+class Guest:
+    """A running guest. Use as a context manager: it ends QEMU by its pid and cleans up."""
+
+    def __init__(self, tree, version, initrd, mib=768, cpus=2, device="free-page-reporting=on",
+                 hint=False, append=""):
+        self.work = tempfile.mkdtemp(prefix="ullage-guest-")
+        self.mib = mib
+        self.log = os.path.join(self.work, "console")
+        self.cgroup = Cgroup()
+        self.process = None
+        shell, qmp = os.path.join(self.work, "shell"), os.path.join(self.work, "qmp")
+        arguments = [
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=32",
+            "-cpu", "max,-erms,-fsrm", "-m", str(mib), "-smp", str(cpus),
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-kernel", os.path.join(tree, "boot", "vmlinuz-" + version), "-initrd", initrd,
+            "-append", "console=ttyS0 loglevel=7 panic=-1 oops=panic no_console_suspend " + append,
+            "-chardev", f"file,id=console,path={self.log}", "-serial", "chardev:console",
+            "-chardev", f"socket,id=shell,path={shell},server=on,wait=off", "-serial", "chardev:shell",
+            "-qmp", f"unix:{qmp},server=on,wait=off"]
+        if hint:
+            arguments += ["-object", "iothread,id=io0"]
+            device += ",free-page-hint=on,iothread=io0"
+        arguments += ["-device", "virtio-balloon-pci,id=balloon0," + device]
+        try:
+            with open(os.path.join(self.work, "qemu.err"), "wb") as err:
+                # pylint: disable=subprocess-popen-preexec-fn
+                self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=err,
+                                                stderr=err, preexec_fn=self.cgroup.add_self)
+            deadline = time.monotonic() + 20
+            self.shell = Lines(shell, deadline)
+            self.qmp_lines = Lines(qmp, deadline)
+            self.qmp_lines.read(20)
+            self.qmp("qmp_capabilities")
+            self._answer(180)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.cgroup.remove()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _answer(self, timeout):
+        """Output and exit status of the command under way."""
+        lines = []
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self.shell.read(max(0.01, deadline - time.monotonic()))
+            if line.startswith("@@ "):
+                return "\n".join(lines), line[3:]
+            lines.append(line)
+
+    def run(self, command, timeout=60):
+        """(status, output) of a shell command line in the guest."""
+        assert "\n" not in command
+        self.shell.send(command)
+        output, status = self._answer(timeout)
+        return int(status), output
+
+    def must(self, command, timeout=60):
+        status, output = self.run(command, timeout)
+        if status:
+            raise RuntimeError(f"in the guest, status {status}: {command}\n{output}")
+        return output
+
+    def qmp(self, command, **arguments):
+        self.qmp_lines.send(json.dumps({"execute": command, "arguments": arguments}))
+        while True:
+            message = json.loads(self.qmp_lines.read(30))
+            if "error" in message:
+                raise RuntimeError(f"{command}: {message['error']['desc']}")
+            if "return" in message:
+                return message["return"]
+
+    def console(self):
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def charge(self):
+        return self.cgroup.charge()
+
+    def settle(self, quiet=1.0, timeout=40):
+        """Wait until the charge stays within 1 MiB for @quiet seconds; returns it."""
+        deadline = time.monotonic() + timeout
+        low = high = self.charge()
+        since = time.monotonic()
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            now = self.charge()
+            low, high = min(low, now), max(high, now)
+            if high - low > 1 << 20:
+                low = high = now
+                since = time.monotonic()
+            if time.monotonic() - since > quiet:
+                break
+        return self.charge()
+
+
+class Sampler(threading.Thread):
+    """(time, charge) every 10 ms until stopped."""
+
+    def __init__(self, guest):
+        super().__init__(daemon=True)
+        self.guest, self.samples, self.done = guest, [], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.done.is_set():
+            self.samples.append((time.monotonic(), self.guest.charge()))
+            self.done.wait(0.01)
+
+    def stop(self):
+        self.done.set()
+        self.join()
+        return self.samples
+
+
+def time_return(guest, command, wait=40.0, shares=(0.8, 0.95)):
+    """Run @command, which touches and frees memory; seconds from its end until each share of what
+    it added to the charge is gone again (None: not within @wait), and the MiB that it added."""
+    base = guest.settle()
+    sampler = Sampler(guest)
+    try:
+        guest.must(command, timeout=120)
+        end = time.monotonic()
+        added = max(c for _, c in sampler.samples) - base
+        goal = base + (1 - max(shares)) * added
+        while time.monotonic() < end + wait and guest.charge() > goal:
+            time.sleep(0.02)
+        time.sleep(0.05)
+    finally:
+        samples = sampler.stop()
+    times = {}
+    for share in shares:
+        goal = base + (1 - share) * added
+        below = [t - end for t, c in samples if t >= end and c <= goal]
+        times[share] = round(max(0.0, below[0]), 3) if below else None
+    return times, round(added / (1 << 20))
