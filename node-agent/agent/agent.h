@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "node-agent/actuators/hints.h"
+#include "node-agent/agent/config.h"
+#include "node-agent/agent/gate.h"
+#include "node-agent/host/clock.h"
+#include "node-agent/publishers/bulletin.h"
+#include "node-agent/sources/sources.h"
+
+namespace ullage::agent {
+
+/// The tick: sources → model → policy → actuators → publishers. What an actuator did comes back
+/// only through the next tick's samples.
+class Agent {
+ public:
+  struct Parts {
+    const host::Clock& clock;
+    sources::Sources& sources;
+    actuators::Hints& actuators;
+    Gate& gate;
+    publishers::Bulletin& bulletin;
+    std::function<void(const Report&)> count;  ///< metrics that count ticks, not scrapes
+  };
+  Agent(const Config& config, Parts parts) : config_(config), parts_(std::move(parts)) {}
+
+  /// One tick; takes milliseconds and never waits for libvirt, a guest or the network.
+  void Tick();
+
+ private:
+  void Log(const Report& report) const;
+
+  const Config& config_;
+  Parts parts_;
+  Snapshot previous_;
+  std::shared_ptr<const Report> last_ = std::make_shared<Report>();
+};
+
+}  // namespace ullage::agent

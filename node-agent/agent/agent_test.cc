@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole tick over a fake /proc and cgroup tree and a scripted list of QEMUs.
+#include "node-agent/agent/agent.h"
+
+#include <gtest/gtest.h>
+
+#include "node-agent/host/temporary_tree.h"
+
+namespace ullage::agent {
+namespace {
+
+class FakeClock final : public host::Clock {
+ public:
+  Moment Now() const override { return now; }
+  Moment now{BootTime(seconds(1000)), WallTime(seconds(1800000000))};
+};
+
+class FakeDirectory final : public sources::QemuDirectory {
+ public:
+  sources::QemuListing Latest() const override { return listing; }
+  sources::QemuListing listing;
+};
+
+class FakeSwitch final : public actuators::HintSwitch {
+ public:
+  Status SwitchOn(const VmId& vm) override {
+    calls.push_back(vm.value);
+    return Ok();
+  }
+  std::vector<std::string> calls;
+};
+
+class AgentTest : public testing::Test {
+ protected:
+  AgentTest() {
+    tree_.Write("proc/meminfo",
+                "MemTotal: 3538944 kB\nMemFree: 2097152 kB\nMemAvailable: 2924544 kB\n");
+    config_.mode = Mode::kPublish;
+    config_.policy.overhead = {Bytes::MiB(128), Bytes()};
+    config_.policy.reserve = Bytes();
+    config_.policy.rise_delay = seconds(0);
+    config_.policy.rise_step = Permyriad{10000};
+    config_.policy.ratio_cap = Permyriad{20000};
+    ledger_ = std::move(*admission::Ledger::Open(tree_.path("ledger.json"), "boot"));
+    gate_ = std::make_unique<Gate>(*ledger_, config_.policy, clock_, Gate::Options{true});
+    sources_ = std::make_unique<sources::Sources>(sources::HostMemory(roots_, ""),
+                                                  sources::Charges(roots_), directory_, *gate_);
+    agent_ = std::make_unique<Agent>(
+        config_, Agent::Parts{clock_, *sources_, hints_, *gate_, bulletin_, {}});
+  }
+  void AddVm(const std::string& id, int pid, std::int64_t resident_mib) {
+    tree_.Write("proc/" + std::to_string(pid) + "/cgroup", "0::/" + id + "\n");
+    tree_.Write("cgroup/" + id + "/cgroup.procs", "");
+    Charge(id, resident_mib);
+    QemuFacts vm;
+    vm.spec.id.value = id;
+    vm.spec.name = id;
+    vm.spec.guest_memory = Bytes::MiB(1024);
+    vm.pid = pid;
+    vm.epoch = 1;
+    vm.hinting = {true, true, true, true};
+    vm.answered_at = clock_.now.boot;
+    directory_.listing.vms.push_back(vm);
+    directory_.listing.listed_at = clock_.now.boot;
+  }
+  void Charge(const std::string& id, std::int64_t resident_mib) {
+    tree_.Write("cgroup/" + id + "/memory.current",
+                std::to_string(Bytes::MiB(resident_mib).count()) + "\n");
+  }
+  const Report& Tick() {
+    clock_.now.boot += seconds(1);
+    agent_->Tick();
+    last_ = bulletin_.Latest();
+    return *last_;
+  }
+
+  host::TemporaryTree tree_;
+  host::Roots roots_{tree_.path("proc"), tree_.path("cgroup")};
+  FakeClock clock_;
+  FakeDirectory directory_;
+  FakeSwitch switch_;
+  Config config_;
+  actuators::Hints hints_{switch_, true};
+  std::unique_ptr<admission::Ledger> ledger_;
+  std::unique_ptr<Gate> gate_;
+  std::unique_ptr<sources::Sources> sources_;
+  publishers::Bulletin bulletin_;
+  std::unique_ptr<Agent> agent_;
+  std::shared_ptr<const Report> last_;
+};
+
+TEST_F(AgentTest, MemoryThatComesBackBecomesAnExtraVm) {
+  for (const auto& [id, pid] : {std::pair{"a", 7}, {"b", 8}, {"c", 9}}) AddVm(id, pid, 1000);
+  tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 0 kB\nMemAvailable: 400000 kB\n");
+  EXPECT_EQ(Tick().plan.capacity.published, Bytes());
+  VmSpec extra;
+  extra.id.value = "d";
+  extra.name = "d";
+  extra.guest_memory = Bytes::MiB(1024);
+  extra.placement = Placement::kReclaimed;
+  EXPECT_FALSE(gate_->Reserve(extra, false).admitted);
+
+  for (const char* id : {"a", "b", "c"}) Charge(id, 200);
+  tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 0 kB\nMemAvailable: 2924544 kB\n");
+  const Report& freed = Tick();
+  EXPECT_EQ(freed.snapshot.vms[0].returned, Bytes::MiB(800));
+  const Bytes published = freed.plan.capacity.published;
+  EXPECT_GE(published, Bytes::MiB(1152));
+  EXPECT_TRUE(gate_->Reserve(extra, false).admitted);
+  const Report& bound = Tick();
+  EXPECT_EQ(bound.plan.capacity.published, published) << "a bind alone moves nothing";
+  EXPECT_EQ(bound.plan.capacity.granted, Bytes::MiB(1152));
+}
+
+TEST_F(AgentTest, SwitchesHintingOnOnce) {
+  AddVm("a", 7, 100);
+  directory_.listing.vms[0].hinting = {true, false, false, false};
+  EXPECT_EQ(Tick().outcomes.size(), 1u);
+  Tick();
+  EXPECT_EQ(switch_.calls, std::vector<std::string>{"a"});
+}
+
+TEST_F(AgentTest, GoesOnWhileLibvirtIsAway) {
+  AddVm("a", 7, 900);
+  Tick();
+  directory_.listing.fault = "libvirt does not answer";
+  directory_.listing.vms[0].pid.reset();
+  Charge("a", 100);
+  const Report& report = Tick();
+  EXPECT_EQ(report.snapshot.vms[0].resident, Bytes::MiB(100)) << "the cgroup still tells";
+  for (int i = 0; i < 40; ++i) Tick();
+  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "an old list promises nothing";
+}
+
+TEST_F(AgentTest, CountsTicks) {
+  EXPECT_EQ(Tick().tick, 1u);
+  EXPECT_EQ(Tick().tick, 2u);
+  EXPECT_EQ(Tick().mode, "publish");
+}
+
+}  // namespace
+}  // namespace ullage::agent

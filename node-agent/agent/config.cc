@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/agent/config.h"
+
+#include "node-agent/agent/yaml_section.h"
+#include "node-agent/host/file.h"
+
+namespace ullage::agent {
+namespace {
+
+constexpr std::size_t kFileLimit = 256 << 10;
+
+void ReadLibvirt(Section section, Config::Libvirt& libvirt) {
+  section.Text("uri", libvirt.uri);
+  section.AbsolutePath("run_dir", libvirt.run_dir);
+  section.Duration("deadline", libvirt.deadline, milliseconds(100), milliseconds(60000));
+  section.Duration("list_period", libvirt.list_period, milliseconds(200), milliseconds(60000));
+  section.Duration("refresh", libvirt.refresh, milliseconds(200), milliseconds(60000));
+  section.Duration("proof_period", libvirt.proof_period, milliseconds(500), milliseconds(600000));
+  section.End();
+}
+
+void ReadPolicy(Section section, PolicyParams& policy) {
+  constexpr Permyriad kNone{0};
+  constexpr Permyriad kAll{10000};
+  section.Share("growth", policy.growth, kNone, kAll);
+  section.Share("buffer_of_host", policy.buffer_of_host, kNone, kAll);
+  section.Share("buffer_of_vm", policy.buffer_of_vm, kNone, kAll);
+  section.Share("ratio_cap", policy.ratio_cap, kAll, Permyriad{100000});
+  section.Size("quantum", policy.quantum, Bytes::MiB(1), Bytes::GiB(64));
+  section.Duration("rise_delay", policy.rise_delay, seconds(0), seconds(86400));
+  section.Share("rise_step", policy.rise_step, Permyriad{1}, kAll);
+  section.Duration("stale_after", policy.stale_after, seconds(5), seconds(600));
+  section.End();
+}
+
+void ReadHost(Section section, Config& config) {
+  section.AbsolutePath("cgroup", config.host_cgroup);
+  section.Size("reserve", config.policy.reserve, Bytes(), Bytes::GiB(1 << 16));
+  section.End();
+}
+
+void ReadOverhead(Section section, Overhead& overhead) {
+  section.Size("fixed", overhead.fixed, Bytes(), Bytes::GiB(64));
+  section.Size("per_vcpu", overhead.per_vcpu, Bytes(), Bytes::GiB(1));
+  section.End();
+}
+
+void ReadAll(Section top, Config& config) {
+  top.OneOf("mode", config.mode, {Mode::kObserve, Mode::kPublish, Mode::kReclaim});
+  top.Duration("tick", config.tick, milliseconds(100), milliseconds(60000));
+  top.AbsolutePath("socket", config.socket);
+  top.AbsolutePath("state_dir", config.state_dir);
+  top.Text("listen", config.listen);
+  top.OneOf("log_level", config.log_level, {"debug", "info", "warning", "error"});
+  ReadHost(top.Below("host"), config);
+  ReadOverhead(top.Below("overhead"), config.policy.overhead);
+  ReadLibvirt(top.Below("libvirt"), config.libvirt);
+  ReadPolicy(top.Below("policy"), config.policy);
+  top.End();
+}
+
+}  // namespace
+
+Result<Config> ParseConfig(std::string_view text) {
+  Config config;
+  const Status status = ReadYaml(text, [&](Section top) { ReadAll(std::move(top), config); });
+  if (!status) return status.error();
+  return config;
+}
+
+Result<Config> LoadConfig(const std::string& path) {
+  const auto text = host::ReadFile(path, kFileLimit);
+  if (!text) return text.error();
+  auto config = ParseConfig(*text);
+  if (!config) return Error(config.error().code(), path + ":" + config.error().message());
+  return config;
+}
+
+}  // namespace ullage::agent

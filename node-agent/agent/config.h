@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "node-agent/model/params.h"
+#include "node-agent/model/result.h"
+#include "node-agent/model/time.h"
+
+namespace ullage::agent {
+
+enum class Mode {
+  kObserve,  ///< measures and forecasts; changes nothing and refuses nobody
+  kPublish,  ///< publishes capacity, admits VMs on it, switches hinting on
+  kReclaim,  ///< also takes memory back
+};
+
+/// The agent's configuration: a YAML file, read once, compiled into this and never asked again.
+/// docs/config.md lists every key; a test holds the two together.
+struct Config {
+  Mode mode = Mode::kObserve;
+  milliseconds tick{1000};
+  std::string socket = "/run/ullage/agent.sock";
+  std::string state_dir = "/var/lib/ullage";
+  std::string listen = "127.0.0.1:9797";  ///< metrics, health, page; empty: none
+  std::string log_level = "info";
+
+  std::string host_cgroup;  ///< absolute path of the cgroup that bounds the VMs; empty: none
+
+  struct Libvirt {
+    std::string uri = "qemu:///system";
+    std::string run_dir = "/run/libvirt/qemu";
+    milliseconds deadline{2000};       ///< of every question
+    milliseconds list_period{2000};    ///< who runs; events come in between
+    milliseconds refresh{2000};        ///< each VM's state and statistics
+    milliseconds proof_period{10000};  ///< is hinting still on?
+  } libvirt;
+
+  PolicyParams policy;
+};
+
+constexpr const char* Name(Mode mode) {
+  switch (mode) {
+    case Mode::kObserve: return "observe";
+    case Mode::kPublish: return "publish";
+    case Mode::kReclaim: return "reclaim";
+  }
+  return "observe";
+}
+
+/// Compiles `text`. An unknown key, one that stands twice, a value of the wrong type or out of its
+/// bounds is kInvalid, with the line ("3: policy.growth: …").
+Result<Config> ParseConfig(std::string_view text);
+
+/// The same for a file; errors begin with its path.
+Result<Config> LoadConfig(const std::string& path);
+
+}  // namespace ullage::agent

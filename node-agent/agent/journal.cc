@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/agent/journal.h"
+
+#include <map>
+
+namespace ullage::agent {
+namespace {
+
+using Level = Entry::Level;
+
+class Lines {
+ public:
+  void Info(std::string text) { entries_.push_back({Level::kInfo, std::move(text)}); }
+  void Warn(std::string text) { entries_.push_back({Level::kWarning, std::move(text)}); }
+  // A fault that begins, changes or ends.
+  void Fault(const std::string& where, const std::string& before, const std::string& now) {
+    if (before == now) return;
+    if (now.empty()) return Info(where + ": well again");
+    Warn(where + ": " + now);
+  }
+  std::vector<Entry> Take() { return std::move(entries_); }
+
+ private:
+  std::vector<Entry> entries_;
+};
+
+std::string MiB(Bytes bytes) { return std::to_string(bytes.mib()) + " MiB"; }
+
+void CompareVm(const VmState* was, const VmState& vm, Lines& lines) {
+  const std::string name = "vm " + vm.spec.name;
+  static const VmState kNone;
+  const VmState& before = was != nullptr ? *was : kNone;
+  if (was == nullptr) {
+    lines.Info(name + ": promised " + MiB(vm.promised) + " (" + MiB(vm.reclaimed) +
+               " on reclaimable memory)");
+  }
+  if (was != nullptr && before.epoch != vm.epoch && before.epoch != 0) {
+    lines.Info(name + ": guest restarted");
+  }
+  if (before.hinting != vm.hinting) {
+    lines.Info(name + ": hinting " + Name(before.hinting) + " → " + Name(vm.hinting));
+  }
+  if (before.stalled != vm.stalled) {
+    if (vm.stalled) lines.Warn(name + ": its QEMU does not answer in time");
+    if (!vm.stalled) lines.Info(name + ": its QEMU answers again");
+  }
+  lines.Fault(name, before.fault, vm.fault);
+  if (!vm.spec.bad_setting.empty() && before.spec.bad_setting != vm.spec.bad_setting) {
+    lines.Warn(name + ": " + vm.spec.bad_setting);
+  }
+}
+
+}  // namespace
+
+std::vector<Entry> Changes(const Report& before, const Report& now) {
+  Lines lines;
+  lines.Fault("host memory", before.snapshot.host.fault, now.snapshot.host.fault);
+  lines.Fault("list of VMs", before.snapshot.vms_fault, now.snapshot.vms_fault);
+  std::map<VmId, const VmState*> old;
+  for (const VmState& vm : before.snapshot.vms) old[vm.spec.id] = &vm;
+  for (const VmState& vm : now.snapshot.vms) {
+    const auto at = old.find(vm.spec.id);
+    CompareVm(at == old.end() ? nullptr : at->second, vm, lines);
+    if (at != old.end()) old.erase(at);
+  }
+  for (const auto& [id, vm] : old) lines.Info("vm " + vm->spec.name + ": ended");
+  const Capacity& capacity = now.plan.capacity;
+  if (capacity.published != before.plan.capacity.published) {
+    lines.Info("published " + MiB(before.plan.capacity.published) + " → " +
+               MiB(capacity.published) + ": " + capacity.reason);
+  }
+  for (const Outcome& outcome : now.outcomes) {
+    if (outcome.state != Outcome::State::kFailed) continue;
+    lines.Warn(std::string(Name(outcome.action.kind)) + " of " + outcome.action.id.value + ": " +
+               outcome.message);
+  }
+  return lines.Take();
+}
+
+}  // namespace ullage::agent

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// ullage-agent: flags, configuration, wiring; nothing else. The tick is in agent/agent.cc.
+#include <malloc.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+
+#include "node-agent/agent/agent.h"
+#include "node-agent/publishers/grpc_server.h"
+#include "node-agent/publishers/http.h"
+#include "node-agent/publishers/metrics.h"
+#include "qemu-backend/directory.h"
+
+namespace ullage {
+namespace {
+
+struct Flags {
+  std::string config = "/etc/ullage/agent.yaml";
+  bool config_given = false;
+  bool standalone = false;
+  bool check_config = false;
+  bool dry_run = false;
+};
+
+constexpr int kUsage = 2;
+
+int Fail(const Error& error) {
+  std::fprintf(stderr, "ullage-agent: %s\n", error.message().c_str());
+  return 1;
+}
+
+// SIGINT and SIGTERM are taken between ticks and nowhere else; every thread inherits the mask.
+sigset_t BlockSignals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+// True when a signal came, false when the time was up.
+bool WaitForSignal(const sigset_t& signals, std::chrono::nanoseconds patience) {
+  const auto whole = std::chrono::floor<seconds>(std::max(patience, std::chrono::nanoseconds(0)));
+  const timespec timeout{static_cast<time_t>(whole.count()),
+                         static_cast<long>(std::max<std::int64_t>(0, (patience - whole).count()))};
+  return sigtimedwait(&signals, nullptr, &timeout) > 0;
+}
+
+Result<agent::Config> Load(const Flags& flags) {
+  auto config = agent::LoadConfig(flags.config);
+  const bool absent = !config && config.error().code() == Code::kGone;
+  if (absent && !flags.config_given) return agent::Config{};
+  if (config && flags.dry_run) config->mode = agent::Mode::kObserve;
+  return config;
+}
+
+void StartLog(const agent::Config& config) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("ullage"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(config.log_level));
+  spdlog::flush_on(spdlog::level::info);
+}
+
+void TickUntilSignal(agent::Agent& agent, const agent::Config& config, const host::Clock& clock,
+                     const sigset_t& signals) {
+  BootTime next = clock.Now().boot;
+  do {
+    agent.Tick();
+    next += config.tick;
+    const BootTime now = clock.Now().boot;
+    // After a stop (SIGSTOP, suspend) the missed ticks are not made up for.
+    if (next < now) next = now;
+  } while (!WaitForSignal(signals, next - clock.Now().boot));
+}
+
+int Run(const agent::Config& config, const sigset_t& signals) {
+  // Many threads that allocate little: one arena each would hold most of the agent's memory.
+  mallopt(M_ARENA_MAX, 2);
+  StartLog(config);
+  const host::Roots roots;
+  const host::SystemClock clock;
+  const auto boot_id = host::BootId(roots);
+  if (!boot_id) return Fail(boot_id.error());
+  auto ledger = admission::Ledger::Open(config.state_dir + "/ledger.json", *boot_id);
+  if (!ledger) return Fail(ledger.error());
+  if (!(*ledger)->trouble().empty()) spdlog::warn("ledger: {}", (*ledger)->trouble());
+
+  const qemu::LibvirtOptions libvirt{config.libvirt.uri,         config.libvirt.run_dir,
+                                     config.libvirt.deadline,    config.libvirt.list_period,
+                                     config.libvirt.refresh,     config.libvirt.proof_period};
+  const auto directory = qemu::LibvirtDirectory::Start(libvirt, clock);
+  const bool writes = config.mode != agent::Mode::kObserve;
+  agent::Gate gate(**ledger, config.policy, clock, {.enforce = writes});
+  sources::Sources sources(sources::HostMemory(roots, config.host_cgroup), sources::Charges(roots),
+                           *directory, gate);
+  actuators::Hints hints(*directory, writes);
+  publishers::Bulletin bulletin;
+  publishers::Metrics metrics(bulletin, clock);
+
+  auto grpc = publishers::GrpcServer::Start({.socket = config.socket}, bulletin, &gate);
+  if (!grpc) return Fail(grpc.error());
+  std::unique_ptr<publishers::HttpServer> http;
+  if (!config.listen.empty()) {
+    auto started = publishers::HttpServer::Start({config.listen, config.tick}, bulletin, metrics,
+                                                 clock);
+    if (!started) return Fail(started.error());
+    http = std::move(*started);
+  }
+
+  agent::Agent agent(config, {clock, sources, hints, gate, bulletin,
+                              [&](const Report& report) { metrics.Count(report); }});
+  spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
+               config.libvirt.uri, config.socket, config.listen.empty() ? "off" : config.listen);
+  TickUntilSignal(agent, config, clock, signals);
+  spdlog::info("ullage-agent: ending");
+  bulletin.Close();
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Returns the memory that VMs were promised and do not use, and promises it again.");
+  const auto* config = app.add_option("--config", flags.config, "the configuration (YAML)")
+                           ->capture_default_str();
+  app.add_flag("--standalone", flags.standalone, "work on local libvirt, without Kubernetes");
+  app.add_flag("--check-config", flags.check_config, "read the configuration, say what is wrong, end");
+  app.add_flag("--dry-run", flags.dry_run, "measure, decide and show; change nothing, refuse nobody");
+  app.set_version_flag("--version", ULLAGE_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
+  flags.config_given = config->count() > 0;
+  const auto loaded = Load(flags);
+  if (!loaded) {
+    std::fprintf(stderr, "ullage-agent: %s\n", loaded.error().message().c_str());
+    return kUsage;
+  }
+  if (flags.check_config) {
+    std::printf("%s: ok\n", flags.config.c_str());
+    return 0;
+  }
+  if (!flags.standalone) {
+    std::fprintf(stderr, "ullage-agent: only --standalone works in this version\n");
+    return kUsage;
+  }
+  return Run(*loaded, BlockSignals());
+}
+
+}  // namespace
+}  // namespace ullage
+
+int main(int argc, char** argv) { return ullage::Main(argc, argv); }
