@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "node-agent/model/result.h"
+#include "qemu-backend/qemu.h"
+
+struct _virConnect;
+struct _virDomain;
+
+namespace ullage::qemu {
+
+struct CloseConnection {
+  void operator()(_virConnect* connection) const;
+};
+using Connection = std::unique_ptr<_virConnect, CloseConnection>;
+
+/// A connection with keepalive: when the daemon is silent for 20 s its calls fail. Blocks; for as
+/// long as the daemon does when that one is silent from the start.
+/// The first call starts libvirt's event loop on a thread that stays for the process's life, and
+/// silences libvirt's own error messages: they come in our errors.
+Result<Connection> Connect(const std::string& uri);
+
+/// libvirt's last error on this thread. kUnavailable whenever `connection` is dead by now.
+Error LastError(_virConnect* connection);
+
+using EventSink = std::function<void(const Event&)>;
+
+/// What a connection tells without being asked: life cycle, guest resets, definitions, its own
+/// end. Holds the connection.
+class Events {
+ public:
+  /// `sink` is called on the event loop's thread.
+  static Result<std::unique_ptr<Events>> Subscribe(_virConnect* connection,
+                                                   std::shared_ptr<const EventSink> sink);
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+  /// Blocks like any call.
+  ~Events();
+
+ private:
+  explicit Events(_virConnect* connection) : connection_(connection) {}
+
+  _virConnect* const connection_;
+  int lifecycle_ = -1;
+  int reboot_ = -1;
+  int metadata_ = -1;
+  bool close_ = false;
+};
+
+}  // namespace ullage::qemu

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "node-agent/host/file.h"
+#include "node-agent/model/result.h"
+#include "qemu-backend/qemu.h"
+
+namespace ullage::qemu {
+
+/// The process of a domain: libvirt writes `<run_dir>/<name>.pid`, and one argument of that process
+/// has to be the domain's UUID, because a pid is reused and the file may be a dead QEMU's.
+/// kInvalid: the name cannot be a file's; kNotFound, kGone: no file, no process, or another one's.
+Result<std::int32_t> FindQemu(const std::string& run_dir, const host::Roots& roots,
+                              const DomainRef& domain);
+
+}  // namespace ullage::qemu

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "qemu-backend/qmp.h"
+
+#include <nlohmann/json.hpp>
+
+#include "node-agent/host/text.h"
+
+namespace ullage::qemu {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kAliasLimit = 64;
+
+bool Letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// QEMU's id_wellformed(). Anything else could walk to another object.
+bool WellFormed(std::string_view id) {
+  if (id.empty() || id.size() > kAliasLimit || !Letter(id.front())) return false;
+  for (const char c : id) {
+    if (!Letter(c) && !(c >= '0' && c <= '9') && c != '-' && c != '.' && c != '_') return false;
+  }
+  return true;
+}
+
+Result<std::string> Command(const char* execute, std::string_view alias, const char* below,
+                            const char* property) {
+  if (!WellFormed(alias)) {
+    return Error(Code::kInvalid,
+                 "'" + host::Printable(alias, kAliasLimit) + "' is no device id of QEMU");
+  }
+  Json arguments = {{"path", "/machine/peripheral/" + std::string(alias) + below}};
+  if (property != nullptr) arguments["property"] = property;
+  return Json{{"execute", execute}, {"arguments", arguments}}.dump();
+}
+
+const Json* Find(const Json& object, const char* key) {
+  if (!object.is_object()) return nullptr;
+  const auto found = object.find(key);
+  return found == object.end() ? nullptr : &*found;
+}
+
+std::string Text(const Json* value) {
+  const auto* text = value == nullptr ? nullptr : value->get_ptr<const std::string*>();
+  return text == nullptr ? "" : *text;
+}
+
+Error FromQmp(const Json& error) {
+  const std::string kind = Text(Find(error, "class"));
+  const Code code = kind == "CommandNotFound"  ? Code::kNotFound
+                    : kind == "DeviceNotFound" ? Code::kGone
+                                               : Code::kInternal;
+  return {code, "QEMU: " + host::Printable(kind + ": " + Text(Find(error, "desc")))};
+}
+
+// The "return" member of a reply.
+Result<Json> Returned(std::string_view reply) {
+  if (reply.size() > kQmpReplyLimit) {
+    return Error(Code::kInvalid, "QMP reply longer than " + std::to_string(kQmpReplyLimit));
+  }
+  Json document = Json::parse(reply.begin(), reply.end(), nullptr, /*allow_exceptions=*/false);
+  if (document.is_discarded()) return Error(Code::kInvalid, "QMP reply is no JSON");
+  if (const Json* error = Find(document, "error")) return FromQmp(*error);
+  const auto found = document.is_object() ? document.find("return") : document.end();
+  if (!document.is_object() || found == document.end()) {
+    return Error(Code::kInvalid, "QMP reply has neither return nor error");
+  }
+  return Json(std::move(*found));
+}
+
+// Is there a string "NAME" or "NAME: explanation" in the array?
+bool Contains(const Json& array, std::string_view name) {
+  for (const Json& item : array) {
+    const auto* text = item.get_ptr<const std::string*>();
+    if (text == nullptr || !std::string_view(*text).starts_with(name)) continue;
+    if (text->size() == name.size() || (*text)[name.size()] == ':') return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<std::string> AskIfReportingIsOffered(std::string_view alias) {
+  return Command("qom-get", alias, "", "free-page-reporting");
+}
+
+Result<std::string> AskVirtioStatus(std::string_view alias) {
+  return Command("x-query-virtio-status", alias, "/virtio-backend", nullptr);
+}
+
+Result<bool> ParseQomBool(std::string_view reply) {
+  const auto returned = Returned(reply);
+  if (!returned) return returned.error();
+  const auto* value = returned->get_ptr<const bool*>();
+  if (value == nullptr) return Error(Code::kInvalid, "QMP reply is no boolean");
+  return *value;
+}
+
+Result<VirtioStatus> ParseVirtioStatus(std::string_view reply) {
+  const auto returned = Returned(reply);
+  if (!returned) return returned.error();
+  const Json* guest = Find(*returned, "guest-features");
+  const Json* features = guest == nullptr ? nullptr : Find(*guest, "dev-features");
+  const Json* status = Find(*returned, "status");
+  const Json* statuses = status == nullptr ? nullptr : Find(*status, "statuses");
+  if (features == nullptr || !features->is_array() || statuses == nullptr ||
+      !statuses->is_array()) {
+    return Error(Code::kInvalid, "QMP reply is no virtio status");
+  }
+  return VirtioStatus{Contains(*features, "VIRTIO_BALLOON_F_REPORTING"),
+                      Contains(*statuses, "VIRTIO_CONFIG_S_DRIVER_OK")};
+}
+
+}  // namespace ullage::qemu

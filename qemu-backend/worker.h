@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "node-agent/host/clock.h"
+#include "node-agent/host/file.h"
+#include "node-agent/model/result.h"
+#include "node-agent/model/vm.h"
+#include "qemu-backend/backoff.h"
+#include "qemu-backend/domain_xml.h"
+#include "qemu-backend/inquiry.h"
+#include "qemu-backend/qemu.h"
+
+namespace ullage::qemu {
+
+struct LibvirtOptions {
+  std::string uri = "qemu:///system";
+  std::string run_dir = "/run/libvirt/qemu";  ///< of libvirt: where it keeps <name>.pid
+  milliseconds deadline{2000};                ///< a question open for longer makes its VM stalled
+  milliseconds list_period{5000};             ///< between two lists; events come on top
+  milliseconds refresh{2000};                 ///< between two readings of state and balloon
+  milliseconds proof_period{10000};           ///< between two looks at definitions, pid and hinting
+  milliseconds retry{500};                    ///< the first rest after a failure; doubles …
+  milliseconds retry_cap{10000};              ///< … up to this
+  host::Roots roots;
+};
+
+/// Since the start. For metrics.
+struct DirectoryCounters {
+  std::uint64_t questions = 0;    ///< put to libvirt and QEMUs
+  std::uint64_t failures = 0;     ///< answered with an error
+  std::uint64_t late = 0;         ///< answered after the deadline
+  std::uint64_t connections = 0;  ///< opened for QEMUs, reconnects included
+  std::uint64_t resets = 0;       ///< guest resets seen
+  std::uint64_t implausible = 0;  ///< figures of guests that cannot be true
+};
+
+/// What all threads of a directory share; it lives for as long as the last of them, but for the
+/// clock (see Inquiry).
+struct Common {
+  Common(LibvirtOptions with, std::shared_ptr<Hypervisor> above, const host::Clock& time)
+      : options(std::move(with)),
+        hypervisor(std::move(above)),
+        clock(time),
+        lister(time, options.deadline) {}
+
+  const LibvirtOptions options;
+  const std::shared_ptr<Hypervisor> hypervisor;
+  const host::Clock& clock;
+  Inquiry lister;
+  std::atomic<std::uint64_t> epochs{0};
+  struct {
+    std::atomic<std::uint64_t> questions{0}, failures{0}, late{0}, connections{0}, resets{0},
+        implausible{0};
+  } tally;
+};
+
+/// Keeps the facts of one QEMU, on a thread of its own: it alone waits when that QEMU hangs.
+class Worker {
+ public:
+  /// `first`: the live XML's content as the lister found it. Absent: unreadable, so the promise
+  /// counts as the greatest there is until it can be read.
+  static std::shared_ptr<Worker> Start(std::shared_ptr<Common> common, const DomainRef& domain,
+                                       const Result<DomainFacts>& first);
+  Worker(std::shared_ptr<Common> common, const DomainRef& domain, const Result<DomainFacts>& first);
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  const DomainRef& domain() const { return domain_; }
+  /// Never blocks for longer than a copy takes. While a question is overdue, nothing that only an
+  /// answer could confirm is in it.
+  QemuFacts Latest(BootTime now) const;
+  void OnEvent(Event::Kind kind);
+  /// As HintSwitch::SwitchOn. kUnavailable, kExists.
+  Status QueueSwitch(BootTime now);
+  void Stop() { inquiry_.Stop(); }
+  bool AwaitExit(milliseconds patience) { return inquiry_.AwaitExit(patience); }
+  bool Dead() const;
+
+ private:
+  // Each has its own standing fault: a pid that cannot be read is no reason to forget that the
+  // proof failed as well.
+  enum Part { kConnection, kDefinition, kProcess, kProof, kStatistics, kSwitch, kParts };
+
+  void Run();
+  bool Round();
+  bool EnsureOpen();
+  bool Prove();
+  bool ReadDefinitions();
+  bool ReadProcess();
+  bool ProveHinting();
+  bool Refresh();
+  bool SwitchIfQueued();
+  Result<bool> Switch();
+
+  template <typename F>
+  std::invoke_result_t<F> Ask(const char* what, F&& question);
+  Result<std::string> Query(const char* what, const Result<std::string>& command);
+  bool Carry(Part part, const Error& error);
+  bool Note(Part part, const Error& error);
+  void Answered();
+  void BeginEpochLocked();
+
+  const std::shared_ptr<Common> common_;
+  const DomainRef domain_;
+  Inquiry inquiry_;
+
+  // Below: guarded by inquiry_.mutex().
+  QemuFacts facts_;
+  std::array<std::string, kParts> faults_;
+  bool poked_ = true;    // something happened: prove anew
+  bool reset_ = false;   // … and what the guest said before is void
+  bool switch_ = false;  // queued
+
+  // Below: the thread's own.
+  std::unique_ptr<Qemu> qemu_;
+  Backoff backoff_;
+  BalloonDevice balloon_;
+  Bytes guest_memory_;
+  BootTime proof_due_{};
+  BootTime eager_until_{};
+  WallTime reset_at_{};
+  std::optional<std::int32_t> pid_;
+};
+
+}  // namespace ullage::qemu
