@@ -72,8 +72,9 @@ identity_alive() {
 }
 
 # wait_until SECONDS CMD... : runs CMD every 50 ms until it succeeds or the time is over.
+# ULLAGE_PATIENCE multiplies the time, for machines that are themselves emulated.
 wait_until() {
-	local end=$((SECONDS + $1 + 1))
+	local end=$((SECONDS + $1 * ${ULLAGE_PATIENCE:-1} + 1))
 	shift
 	until "$@"; do
 		[ "$SECONDS" -lt "$end" ] || return 1

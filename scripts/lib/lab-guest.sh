@@ -165,7 +165,7 @@ guest_exec() {
 	[ $# -eq 1 ] || command=$(printf '%q ' "$@")
 	guest_pid "$name" >/dev/null || die "guest '$name' is not running"
 	exec /usr/bin/python3 -I "$here/lib/serial-exec.py" "$dir/run/ullage/$(guest_key "$name").sock" \
-		"$seconds" "$command"
+		"$((seconds * ${ULLAGE_PATIENCE:-1}))" "$command"
 }
 
 guest_console() {

@@ -73,6 +73,7 @@ destroy_domains() {
 	libvirtd_pid >/dev/null || return 0
 	uuids=$(in_namespace timeout 10 virsh -q -c qemu:///system list --uuid 2>/dev/null) || return 0
 	for uuid in $uuids; do
-		in_namespace timeout 10 virsh -q -c qemu:///system destroy "$uuid" >/dev/null 2>&1 || true
+		in_namespace timeout 10 virsh -q -c qemu:///system destroy "$uuid" >/dev/null 2>&1 &
 	done
+	wait
 }

@@ -72,6 +72,13 @@ private_accounts() {
 	grep -q '^libvirt-qemu:' "$state/group" || echo "libvirt-qemu:x:$id:" >>"$state/group"
 }
 
+# Before its first guest libvirt tries every accelerator, which costs seconds with a KVM that
+# exists and does not work.
+hide_broken_kvm() {
+	[ -e /dev/kvm ] && [ "$("$here/accel")" = tcg ] || return 0
+	: >"$state/hide-kvm"
+}
+
 # Runs as the first process inside the namespace, and then only keeps it.
 hold_namespace() {
 	local mount file
@@ -81,6 +88,7 @@ hold_namespace() {
 	for file in passwd group; do
 		[ ! -e "$state/$file" ] || mount --bind "$state/$file" "/etc/$file"
 	done
+	[ ! -e "$state/hide-kvm" ] || mount --bind /dev/null /dev/kvm
 	: >"$state/held"
 	exec sleep infinity
 }
