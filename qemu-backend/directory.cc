@@ -48,11 +48,13 @@ struct LibvirtDirectory::State {
 
 void LibvirtDirectory::State::Run() {
   Backoff backoff(common->options.retry, common->options.retry_cap, 1);
-  milliseconds rest{0};
-  while (common->lister.Sleep(std::min(rest, kLeastRest), rest)) {
+  milliseconds rest{0}, least{0};
+  while (common->lister.Sleep(least, rest)) {
     const bool good = Round();
     if (good) backoff.Reset();
     rest = good ? common->options.list_period : backoff.Next();
+    // Workers that lose a connection wake this thread; after a failure of its own it knows.
+    least = good ? std::min(rest, kLeastRest) : rest;
   }
   common->hypervisor->Close();
   common->lister.Finish();

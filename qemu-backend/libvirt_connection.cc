@@ -25,13 +25,14 @@ void Silence(void*, virErrorPtr) {}
   }
 }
 
-// libvirt has one event loop for a process and no way to take it back.
-Status Initialize() {
-  static const Status once = []() -> Status {
+// libvirt has one event loop for a process and no way to take it back. The answer is never
+// destroyed either: a thread that was left behind may ask for it while the process exits.
+const Status& Initialize() {
+  static const Status& once = *new Status([]() -> Status {
     virSetErrorFunc(nullptr, Silence);
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0) return LastError(nullptr);
     return Launch("libvirt-events", RunEventLoop);
-  }();
+  }());
   return once;
 }
 
@@ -79,7 +80,7 @@ using Sink = std::shared_ptr<const EventSink>;
 
 void Tell(void* opaque, Event::Kind kind, virDomainPtr domain) {
   char uuid[VIR_UUID_STRING_BUFLEN] = "";
-  if (domain != nullptr && virDomainGetUUIDString(domain, uuid) < 0) return;
+  if (virDomainGetUUIDString(domain, uuid) < 0) return;
   (**static_cast<Sink*>(opaque))(Event{kind, uuid});
 }
 
@@ -93,7 +94,6 @@ void OnReboot(virConnectPtr, virDomainPtr domain, void* opaque) {
 void OnMetadata(virConnectPtr, virDomainPtr domain, int, const char*, void* opaque) {
   Tell(opaque, Event::Kind::kChanged, domain);
 }
-void OnClose(virConnectPtr, int, void* opaque) { Tell(opaque, Event::Kind::kLost, nullptr); }
 void FreeSink(void* opaque) { delete static_cast<Sink*>(opaque); }
 
 template <typename Callback>
@@ -150,18 +150,12 @@ Result<std::unique_ptr<Events>> Events::Subscribe(_virConnect* connection, Sink 
   if (events->lifecycle_ < 0 || events->reboot_ < 0) return LastError(connection);
   // The rest makes news faster, the periods bring it anyway.
   events->metadata_ = Register(connection, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, OnMetadata, sink);
-  auto mine = std::make_unique<Sink>(sink);
-  if (virConnectRegisterCloseCallback(connection, OnClose, mine.get(), FreeSink) == 0) {
-    static_cast<void>(mine.release());
-    events->close_ = true;
-  }
   virResetLastError();
   return events;
 }
 
 // Each registration holds a reference: without this the connection would never close.
 Events::~Events() {
-  if (close_) virConnectUnregisterCloseCallback(connection_, OnClose);
   for (const int id : {lifecycle_, reboot_, metadata_}) {
     if (id >= 0) virConnectDomainEventDeregisterAny(connection_, id);
   }

@@ -29,8 +29,8 @@ Error LastError(_virConnect* connection);
 
 using EventSink = std::function<void(const Event&)>;
 
-/// What a connection tells without being asked: life cycle, guest resets, definitions, its own
-/// end. Holds the connection.
+/// What a connection tells without being asked: life cycle, guest resets, definitions. Holds the
+/// connection.
 class Events {
  public:
   /// `sink` is called on the event loop's thread.
@@ -48,7 +48,6 @@ class Events {
   int lifecycle_ = -1;
   int reboot_ = -1;
   int metadata_ = -1;
-  bool close_ = false;
 };
 
 }  // namespace ullage::qemu

@@ -156,10 +156,12 @@ class LibvirtHypervisor final : public Hypervisor {
   std::shared_ptr<const EventSink> sink_;
   Connection connection_;
   std::unique_ptr<Events> events_;  // ends before its connection
+  bool lost_ = false;               // there was a connection before: events were missed
 };
 
 Status LibvirtHypervisor::EnsureConnected() {
   if (connection_ != nullptr && virConnectIsAlive(connection_.get()) == 1) return Ok();
+  if (connection_ != nullptr) lost_ = true;
   Close();
   auto connection = Connect(uri_);
   if (!connection) return connection.error();
@@ -171,6 +173,7 @@ Status LibvirtHypervisor::EnsureConnected() {
     return events.error().In("events");
   }
   events_ = std::move(*events);
+  if (std::exchange(lost_, false)) (*sink_)({Event::Kind::kLost, ""});
   return Ok();
 }
 

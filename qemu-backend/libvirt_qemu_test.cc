@@ -16,6 +16,14 @@
 // libvirt's own pretended hypervisor, "test:///default", lives in its client library: one running
 // domain called "test", no daemon, no QEMU.
 
+// glib's and libvirt's own locks are futexes, which TSan does not see.
+#if defined(__SANITIZE_THREAD__)
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() {
+  return "called_from_lib:libglib-2.0.so\ncalled_from_lib:libvirt.so\nrace:libvirt.so\n";
+}
+#endif
+
 namespace ullage::qemu {
 namespace {
 

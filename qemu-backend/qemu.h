@@ -60,7 +60,7 @@ struct Event {
   enum class Kind {
     kChanged,  ///< started, stopped, paused, defined, …: look again
     kReset,    ///< the guest was reset: what it negotiated is void
-    kLost,     ///< the connection that told events is gone; no domain
+    kLost,     ///< events were missed, the connection is a new one; no domain
   };
   Kind kind;
   std::string uuid;
@@ -80,7 +80,8 @@ class Hypervisor {
   virtual Result<std::string> LiveXml(const DomainRef& domain) = 0;
   /// A connection for this QEMU alone. Blocks. kGone: this start has ended.
   virtual Result<std::unique_ptr<Qemu>> Open(const DomainRef& domain) = 0;
-  /// `sink` is called on a thread of the hypervisor's and must not block. Before the first List.
+  /// `sink` is called on a thread of the hypervisor's, or inside List, and must not block. Before
+  /// the first List.
   virtual void SetEventSink(std::function<void(const Event&)> sink) = 0;
   /// Ends what List began; may block. By its thread, which calls nothing afterwards.
   virtual void Close() = 0;

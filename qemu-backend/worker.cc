@@ -165,7 +165,7 @@ bool Worker::Carry(Part part, const Error& error) {
     faults_[part] = error.message();
     if (timeout) facts_.stalled = true;
   }
-  if (ended) common_->lister.Wake();
+  if (ended || lost) common_->lister.Wake();  // it finds the same sooner
   if ((lost || ended) && qemu_) {
     inquiry_.Ask("closing the connection", [this] {
       qemu_.reset();
