@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ullage/v1/node_agent.pb.h"
+
+namespace ullage::clients {
+
+/// For tests: an agent in this process, on a real socket. Says what it is told to say.
+class FakeAgent {
+ public:
+  explicit FakeAgent(std::string socket);
+  FakeAgent(const FakeAgent&) = delete;
+  FakeAgent& operator=(const FakeAgent&) = delete;
+  ~FakeAgent();
+
+  // Set before the first call.
+  v1::Snapshot snapshot;  ///< a watch repeats it with rising ticks
+  bool admits = true;
+  std::string reason = "there is room";
+  int unavailable = 0;  ///< so many Reserve calls fail as those of an agent that starts
+  std::string invalid;  ///< Reserve answers INVALID_ARGUMENT with this
+
+  std::vector<v1::ReserveRequest> reserved() const;
+  std::vector<std::string> released() const;
+
+ private:
+  struct Parts;
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace ullage::clients

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Installed as libvirt's /etc/libvirt/hooks/qemu: asks the agent whether a VM may start.
+#include <csignal>
+#include <iostream>
+#include <string_view>
+#include <vector>
+
+#include "node-agent/clients/channel.h"
+#include "node-agent/clients/hook.h"
+#include "node-agent/clients/hook_install.h"
+
+namespace ullage::clients {
+namespace {
+
+constexpr const char* kConfig = "/etc/ullage/hook.conf";
+constexpr const char* kHooks = "/etc/libvirt/hooks";
+constexpr const char* kSelf = "/proc/self/exe";
+
+constexpr std::string_view kUsage =
+    "usage: ullage-libvirt-hook --install [--hooks-dir DIR]\n"
+    "       ullage-libvirt-hook --uninstall [--hooks-dir DIR]\n"
+    "       ullage-libvirt-hook --version\n"
+    "       (by libvirt) qemu DOMAIN OPERATION SUB-OPERATION EXTRA < domain.xml\n"
+    "DIR is /etc/libvirt/hooks unless given.\n";
+
+int Usage(std::string_view why) {
+  std::cerr << "ullage-libvirt-hook: " << why << '\n' << kUsage;
+  return 2;
+}
+
+int Report(const Result<std::string>& done) {
+  if (!done) {
+    std::cerr << "ullage-libvirt-hook: " << done.error().message() << '\n';
+    return 1;
+  }
+  std::cout << "ullage-libvirt-hook: " << *done << '\n';
+  return 0;
+}
+
+int Command(const std::vector<std::string_view>& arguments) {
+  if (arguments.empty()) return Usage("nothing to do");
+  const std::string_view verb = arguments[0];
+  if (verb == "--help" || verb == "-h") {
+    std::cout << kUsage;
+    return 0;
+  }
+  if (verb == "--version") {
+    std::cout << "ullage-libvirt-hook " ULLAGE_VERSION "\n";
+    return 0;
+  }
+  if (verb != "--install" && verb != "--uninstall") return Usage("what libvirt passes is missing");
+  std::string hooks = kHooks;
+  if (arguments.size() == 3 && arguments[1] == "--hooks-dir" && !arguments[2].empty()) {
+    hooks = arguments[2];
+  } else if (arguments.size() != 1) {
+    return Usage("only --hooks-dir DIR may follow");
+  }
+  return Report(verb == "--install" ? InstallHook(kSelf, hooks) : UninstallHook(hooks));
+}
+
+int Main(int argc, char** argv) {
+  const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  // libvirt always passes four, and a domain may be called --install.
+  if (arguments.size() != 4) return Command(arguments);
+  std::signal(SIGPIPE, SIG_IGN);
+  QuietGrpc();
+  HookCall call;
+  call.object = arguments[0];
+  call.operation = arguments[1];
+  call.sub_operation = arguments[2];
+  call.program = argv[0];
+  return RunHook(call, ReadHookOptions(kConfig), std::cerr);
+}
+
+}  // namespace
+}  // namespace ullage::clients
+
+int main(int argc, char** argv) { return ullage::clients::Main(argc, argv); }

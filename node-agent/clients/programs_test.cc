@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// The programs as people and libvirt start them: what they print and how they end.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+
+#include "node-agent/clients/fake_agent.h"
+#include "node-agent/host/temporary_tree.h"
+
+namespace ullage::clients {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+struct Ended {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+class ProgramsTest : public testing::Test {
+ protected:
+  Ended Run(const std::string& command) {
+    const std::string line = "ULLAGE_SOCKET=" + socket_ + " ULLAGE_HOOK_WAIT=0 TERM=xterm " +
+                             command + " >" + tree_.path("out") + " 2>" + tree_.path("err");
+    const int status = std::system(line.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Read("out"), Read("err")};
+  }
+  std::string Read(const char* below) {
+    std::ifstream in(tree_.path(below));
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  static v1::Snapshot OneVm() {
+    v1::Snapshot snapshot;
+    snapshot.set_tick(1);
+    snapshot.add_vms()->set_name("web");
+    return snapshot;
+  }
+
+  host::TemporaryTree tree_;
+  const std::string socket_ = tree_.path("s");
+  const std::string ctl_ = ULLAGE_CTL " ";
+  const std::string hook_ = ULLAGE_HOOK " ";
+};
+
+TEST_F(ProgramsTest, CtlEndsWith2OnAUsageError) {
+  for (const char* arguments : {"", "nonsense", "explain", "top -n 0", "top --once -n 2",
+                                "capacity -o xml", "--nonsense"}) {
+    const Ended ended = Run(ctl_ + arguments);
+    EXPECT_EQ(ended.code, 2) << arguments;
+    EXPECT_THAT(ended.out, IsEmpty());
+  }
+  EXPECT_EQ(Run(ctl_ + "--help").code, 0);
+  EXPECT_THAT(Run(ctl_ + "--version").out, StartsWith("ullagectl "));
+}
+
+TEST_F(ProgramsTest, CtlEndsWith1WithoutAnAgent) {
+  for (const char* arguments : {"top", "capacity", "explain web"}) {
+    const Ended ended = Run(ctl_ + arguments);
+    EXPECT_EQ(ended.code, 1);
+    EXPECT_THAT(ended.err, StartsWith("ullagectl: no agent: there is no socket " + socket_));
+  }
+}
+
+TEST_F(ProgramsTest, CtlShowsWhatTheAgentSays) {
+  FakeAgent agent(socket_);
+  agent.snapshot = OneVm();
+  EXPECT_THAT(Run(ctl_ + "top --once").out, HasSubstr("\nweb "));
+  const Ended twice = Run(ctl_ + "top -n 2 -o json");
+  EXPECT_EQ(twice.code, 0);
+  EXPECT_EQ(std::count(twice.out.begin(), twice.out.end(), '\n'), 2);
+  EXPECT_THAT(twice.out, HasSubstr("\n{\"tick\":\"2\""));
+  EXPECT_THAT(Run(ctl_ + "capacity -o json").out, StartsWith("{\"promised\":\"0\""));
+  EXPECT_THAT(Run(ctl_ + "explain web").out, HasSubstr("It was promised something."));
+  const Ended nobody = Run(ctl_ + "explain nobody");
+  EXPECT_EQ(nobody.code, 3);
+  EXPECT_THAT(nobody.err, HasSubstr("'nobody'"));
+}
+
+TEST_F(ProgramsTest, CtlStopsWhenNobodyReadsOrOnCtrlC) {
+  FakeAgent agent(socket_);
+  agent.snapshot = OneVm();
+  EXPECT_EQ(Run("sh -c '" + ctl_ + "top | head -n 1'").code, 0);
+  EXPECT_EQ(Run("sh -c 'timeout -s INT 0.5 " + ctl_ + "top; test $? = 124'").code, 0);
+}
+
+TEST_F(ProgramsTest, HookTellsUsageErrorsFromLibvirtsCalls) {
+  for (const char* arguments : {"", "web", "web prepare begin", "--install --nonsense x",
+                                "--install --hooks-dir", "--install x", "--nonsense"}) {
+    const Ended ended = Run(hook_ + arguments);
+    EXPECT_EQ(ended.code, 2) << arguments;
+    EXPECT_THAT(ended.err, HasSubstr("usage:"));
+  }
+  // A domain may be called --install.
+  const Ended started = Run(hook_ + "--install prepare begin - </dev/null");
+  EXPECT_EQ(started.code, 1);
+  EXPECT_THAT(started.err, StartsWith("ullage refuses to start '--install': "));
+}
+
+TEST_F(ProgramsTest, HookPrintsNothingOnStandardOutput) {
+  FakeAgent agent(socket_);
+  tree_.Write("xml",
+              "<domain><name>w</name><uuid>6f9b1c1e-0d3c-4d57-9d0c-0123456789ab</uuid>"
+              "<memory>65536</memory></domain>");
+  for (const char* step : {"prepare begin", "migrate begin", "restore begin", "release end"}) {
+    const Ended ended = Run(hook_ + "w " + step + " - <" + tree_.path("xml"));
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    EXPECT_THAT(ended.out, IsEmpty());
+    EXPECT_THAT(ended.err, IsEmpty());
+  }
+}
+
+TEST_F(ProgramsTest, HookInstallsItself) {
+  const std::string hooks = tree_.path("hooks");
+  EXPECT_EQ(Run(hook_ + "--install --hooks-dir " + hooks).code, 0);
+  EXPECT_THAT(Run(hooks + "/qemu --version").out, StartsWith("ullage-libvirt-hook "));
+  EXPECT_EQ(Run(hooks + "/qemu --uninstall --hooks-dir " + hooks).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(hooks + "/qemu"));
+}
+
+}  // namespace
+}  // namespace ullage::clients

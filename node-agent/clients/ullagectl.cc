@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// What anyone with the right to the agent's socket types: top, capacity, explain.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
+#include <iostream>
+#include <thread>
+
+#include "node-agent/api/target.h"
+#include "node-agent/clients/channel.h"
+#include "node-agent/clients/screen.h"
+#include "node-agent/clients/views.h"
+
+namespace ullage::clients {
+namespace {
+
+constexpr milliseconds kDeadline{5000};
+
+enum Exit { kDone = 0, kUnreachable = 1, kUsage = 2, kNotFound = 3 };
+
+struct Arguments {
+  std::string socket{api::kDefaultSocket};
+  std::string output = "text";
+  std::string vm;
+  bool once = false;
+  unsigned count = 0;  // 0: until interrupted
+  bool json() const { return output == "json"; }
+};
+
+struct Terminal {
+  bool is = false;
+  int rows = 24;
+  int columns = 0;  // 0: unlimited
+  bool color = false;
+};
+
+Terminal LookAtTerminal() {
+  Terminal terminal;
+  const char* kind = std::getenv("TERM");
+  const std::string_view name = kind == nullptr ? "" : kind;
+  terminal.is = isatty(STDOUT_FILENO) == 1 && !name.empty() && name != "dumb";
+  if (!terminal.is) return terminal;
+  winsize size{};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  terminal.columns = known ? size.ws_col : 80;
+  terminal.rows = known && size.ws_row > 0 ? size.ws_row : 24;
+  const char* no_color = std::getenv("NO_COLOR");
+  terminal.color = no_color == nullptr || *no_color == '\0';
+  return terminal;
+}
+
+int Fail(const Error& error) {
+  std::cerr << "ullagectl: " << error.message() << '\n';
+  switch (error.code()) {
+    case Code::kNotFound:
+      return kNotFound;
+    case Code::kInvalid:
+      return kUsage;
+    default:
+      return kUnreachable;
+  }
+}
+
+void Print(const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) std::cout << line << '\n';
+  std::cout.flush();
+}
+
+// Ends a watch on Ctrl-C by an ordinary thread: nothing that gRPC does is allowed in a handler.
+class Interrupts {
+ public:
+  explicit Interrupts(AgentClient& client) : thread_([this, &client] { Wait(client); }) {}
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+  ~Interrupts() {
+    done_ = true;
+    thread_.join();
+  }
+  // Before the first thread starts: all of them inherit it.
+  static sigset_t Block() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+    return signals;
+  }
+
+ private:
+  void Wait(AgentClient& client) {
+    const sigset_t signals = Block();
+    const timespec nap{0, 50'000'000};
+    while (!done_) {
+      if (sigtimedwait(&signals, nullptr, &nap) < 0) continue;
+      client.Cancel();
+      return;
+    }
+  }
+
+  std::atomic<bool> done_ = false;
+  std::thread thread_;
+};
+
+int Top(const Arguments& arguments) {
+  Interrupts::Block();
+  AgentClient client(arguments.socket);
+  const Interrupts interrupts(client);
+  Screen screen(std::cout, !arguments.json() && LookAtTerminal().is);
+  unsigned left = arguments.once ? 1 : arguments.count;
+  const bool counted = left > 0;
+  const Status watched = client.Watch([&](const v1::Snapshot& snapshot) {
+    const Terminal terminal = LookAtTerminal();
+    bool read = true;
+    if (arguments.json()) {
+      read = static_cast<bool>(std::cout << ToJson(snapshot) << std::endl);
+    } else {
+      read = screen.Show(TopLines(snapshot, {terminal.columns, terminal.color}), terminal.rows,
+                         terminal.columns);
+    }
+    return read && (!counted || --left > 0);
+  });
+  return watched ? kDone : Fail(watched.error());
+}
+
+int Capacity(const Arguments& arguments) {
+  AgentClient client(arguments.socket);
+  const auto snapshot = client.GetSnapshot(kDeadline);
+  if (!snapshot) return Fail(snapshot.error());
+  const Terminal terminal = LookAtTerminal();
+  if (arguments.json()) {
+    std::cout << ToJson(snapshot->capacity()) << '\n';
+  } else {
+    Print(CapacityLines(*snapshot, {terminal.columns, terminal.color}));
+  }
+  return kDone;
+}
+
+int Explain(const Arguments& arguments) {
+  AgentClient client(arguments.socket);
+  const auto explanation = client.Explain(arguments.vm, kDeadline);
+  if (!explanation) return Fail(explanation.error());
+  const Terminal terminal = LookAtTerminal();
+  if (arguments.json()) {
+    std::cout << ToJson(*explanation) << '\n';
+  } else {
+    Print(ExplainLines(*explanation, {terminal.columns, terminal.color}));
+  }
+  return kDone;
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("What Ullage's agent on this host sees and decides.", "ullagectl");
+  app.set_version_flag("--version", "ullagectl " ULLAGE_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  Arguments arguments;
+  app.add_option("--socket", arguments.socket, "the agent's socket")
+      ->envname("ULLAGE_SOCKET")
+      ->capture_default_str();
+  app.add_option("-o,--output", arguments.output, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  CLI::App* top = app.add_subcommand("top", "the host and its VMs, live");
+  auto* once = top->add_flag("--once", arguments.once, "one snapshot, then end");
+  top->add_option("-n", arguments.count, "end after so many snapshots")
+      ->check(CLI::PositiveNumber)
+      ->excludes(once);
+  CLI::App* capacity = app.add_subcommand("capacity", "what may be promised, as a sum");
+  CLI::App* explain = app.add_subcommand("explain", "why one VM counts as it does");
+  explain->add_option("VM", arguments.vm, "name or UUID")->required();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;
+  }
+  QuietGrpc();
+  if (*top) return Top(arguments);
+  if (*capacity) return Capacity(arguments);
+  return Explain(arguments);
+}
+
+}  // namespace
+}  // namespace ullage::clients
+
+int main(int argc, char** argv) { return ullage::clients::Run(argc, argv); }
