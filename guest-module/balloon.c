@@ -88,11 +88,28 @@ static unsigned int inflate(struct ullage_balloon *ub, unsigned int want)
 	return err ? 0 : got;
 }
 
+/* Free @pages, which the balloon has let go of; under balloon_lock. */
+static void release(struct ullage_balloon *ub, struct list_head *pages)
+{
+	struct page *page, *next;
+	unsigned int n = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		if (!guest_keeps_account(ub))
+			adjust_managed_page_count(page, 1);
+		put_page(page);
+		n += ULLAGE_PFNS_PER_PAGE;
+	}
+	WRITE_ONCE(ub->num_pfns, ub->num_pfns - n);
+	ullage_count(ub, ULLAGE_C_DEFLATED_PAGES, n);
+}
+
 /* Give up to @want 4 KiB pages back to the guest; under balloon_lock. */
 static unsigned int deflate_locked(struct ullage_balloon *ub, unsigned int want)
 {
 	unsigned int n = 0;
-	struct page *page, *next;
+	struct page *page;
 	LIST_HEAD(leaving);
 
 	want = min3(want, ULLAGE_BATCH_PFNS, ub->num_pfns) / ULLAGE_PFNS_PER_PAGE;
@@ -105,22 +122,14 @@ static unsigned int deflate_locked(struct ullage_balloon *ub, unsigned int want)
 	/*
 	 * The host hears of it before the guest uses the pages, whether or not
 	 * it asked for that (MUST_TELL_HOST). If it did and cannot be told,
-	 * the pages stay; a reset device has no say any more.
+	 * the pages wait for the device's reset.
 	 */
 	if (tell_host(ub, ULLAGE_Q_DEFLATE, n) && !READ_ONCE(ub->dead) &&
 	    virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
-		balloon_page_list_enqueue(&ub->pages, &leaving);
+		list_splice(&leaving, &ub->untold);
 		return 0;
 	}
-
-	list_for_each_entry_safe(page, next, &leaving, lru) {
-		list_del(&page->lru);
-		if (!guest_keeps_account(ub))
-			adjust_managed_page_count(page, 1);
-		put_page(page);
-	}
-	WRITE_ONCE(ub->num_pfns, ub->num_pfns - n);
-	ullage_count(ub, ULLAGE_C_DEFLATED_PAGES, n);
+	release(ub, &leaving);
 	return n;
 }
 
@@ -283,6 +292,7 @@ void ullage_balloon_init(struct ullage_balloon *ub)
 {
 	mutex_init(&ub->balloon_lock);
 	balloon_devinfo_init(&ub->pages);
+	INIT_LIST_HEAD(&ub->untold);
 #ifdef CONFIG_BALLOON_COMPACTION
 	ub->pages.migratepage = migrate_page;
 #endif
@@ -319,8 +329,15 @@ void ullage_balloon_stop(struct ullage_balloon *ub)
 void ullage_balloon_empty(struct ullage_balloon *ub)
 {
 	while (ub->num_pfns) {
+		if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_DEFLATE]))
+			ullage_give_up(ub);
 		if (!deflate(ub, ULLAGE_BATCH_PFNS))
 			schedule_timeout_uninterruptible(1);
+		if (READ_ONCE(ub->dead)) {
+			mutex_lock(&ub->balloon_lock);
+			release(ub, &ub->untold);
+			mutex_unlock(&ub->balloon_lock);
+		}
 		cond_resched();
 	}
 	write_actual(ub);

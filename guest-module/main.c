@@ -26,15 +26,15 @@ static void host_answered(struct virtqueue *vq)
 }
 
 /*
- * A device that does not answer may still write to the memory it was shown.
+ * A device that does not answer may still act on the memory it was shown.
  * Only a reset takes that memory back, so that unloading can go on.
  */
-static void give_up_on_host(struct ullage_balloon *ub)
+void ullage_give_up(struct ullage_balloon *ub)
 {
 	mutex_lock(&ub->reset_lock);
 	if (!ub->dead) {
 		dev_err(&ub->vdev->dev,
-			"the host does not answer: resetting the balloon device to be able to leave it\n");
+			"the device is broken or does not answer: resetting it to be able to leave it\n");
 		virtio_break_device(ub->vdev);
 		virtio_reset_device(ub->vdev);
 		WRITE_ONCE(ub->dead, true);
@@ -72,7 +72,7 @@ int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 				     "no answer on queue %s for %u s: is the VM's host overloaded or its QEMU stuck?\n",
 				     vq->name, HOST_TIMEOUT / HZ);
 		if (READ_ONCE(ub->stopping))
-			give_up_on_host(ub);
+			ullage_give_up(ub);
 	}
 	return answered ? 0 : -EIO;
 }

@@ -22,6 +22,9 @@
 #include "compat.h"
 #include "ullage.h"
 
+/* The core serves one device a system; under ullage_devices_lock. */
+static struct ullage_balloon *reporter;
+
 struct piece {
 	unsigned long pfn;
 	unsigned int len;
@@ -197,6 +200,7 @@ static int start(struct ullage_balloon *ub)
 	}
 	ullage_set_core_order(order);
 	ub->reporting = true;
+	reporter = ub;
 	dev_info(&ub->vdev->dev, "free page reporting is on, in blocks of %lu KiB and more\n",
 		 (PAGE_SIZE << order) >> 10);
 	return 0;
@@ -219,6 +223,8 @@ int ullage_reporting_apply(struct ullage_balloon *ub)
 				 "free page reporting is off: the device does not offer it (QEMU: free-page-reporting=on) or this guest poisons free pages\n");
 		return 0;
 	}
+	if (reporter && reporter != ub)
+		return 0;
 	if (!ub->reporting) {
 		err = start(ub);
 		if (err)
@@ -243,6 +249,7 @@ void ullage_reporting_stop(struct ullage_balloon *ub)
 		return;
 	page_reporting_unregister(&ub->prdev);
 	ub->reporting = false;
+	reporter = NULL;
 	dev_info(&ub->vdev->dev, "free page reporting is off\n");
 }
 

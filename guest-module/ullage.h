@@ -83,6 +83,8 @@ struct ullage_balloon {
 	/* The balloon: pages, inflate and deflate queues, pfns. */
 	struct mutex balloon_lock;
 	struct balloon_dev_info pages;
+	/* Counted in num_pfns, but on their way out: the host must hear first. */
+	struct list_head untold;
 	unsigned int num_pfns;
 	__virtio32 pfns[ULLAGE_BATCH_PFNS];
 	struct delayed_work size_work;
@@ -116,6 +118,7 @@ static inline void ullage_count(struct ullage_balloon *ub,
 /* main.c */
 extern struct mutex ullage_devices_lock;
 extern struct list_head ullage_devices;
+void ullage_give_up(struct ullage_balloon *ub);
 int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		    struct scatterlist *sg, unsigned int nents, bool in);
 
