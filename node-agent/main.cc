@@ -91,10 +91,14 @@ int Run(const agent::Config& config, const sigset_t& signals) {
   if (!ledger) return Fail(ledger.error());
   if (!(*ledger)->trouble().empty()) spdlog::warn("ledger: {}", (*ledger)->trouble());
 
-  const qemu::LibvirtOptions libvirt{config.libvirt.uri,         config.libvirt.run_dir,
-                                     config.libvirt.deadline,    config.libvirt.list_period,
-                                     config.libvirt.refresh,     config.libvirt.proof_period};
-  const auto directory = qemu::LibvirtDirectory::Start(libvirt, clock);
+  const auto directory = qemu::LibvirtDirectory::Start({.uri = config.libvirt.uri,
+                                                        .run_dir = config.libvirt.run_dir,
+                                                        .deadline = config.libvirt.deadline,
+                                                        .list_period = config.libvirt.list_period,
+                                                        .refresh = config.libvirt.refresh,
+                                                        .proof_period = config.libvirt.proof_period,
+                                                        .roots = roots},
+                                                       clock);
   const bool writes = config.mode != agent::Mode::kObserve;
   agent::Gate gate(**ledger, config.policy, clock, {.enforce = writes});
   sources::Sources sources(sources::HostMemory(roots, config.host_cgroup), sources::Charges(roots),
@@ -107,8 +111,8 @@ int Run(const agent::Config& config, const sigset_t& signals) {
   if (!grpc) return Fail(grpc.error());
   std::unique_ptr<publishers::HttpServer> http;
   if (!config.listen.empty()) {
-    auto started = publishers::HttpServer::Start({config.listen, config.tick}, bulletin, metrics,
-                                                 clock);
+    auto started =
+        publishers::HttpServer::Start({config.listen, config.tick}, bulletin, metrics, clock);
     if (!started) return Fail(started.error());
     http = std::move(*started);
   }
@@ -126,11 +130,13 @@ int Run(const agent::Config& config, const sigset_t& signals) {
 int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("Returns the memory that VMs were promised and do not use, and promises it again.");
-  const auto* config = app.add_option("--config", flags.config, "the configuration (YAML)")
-                           ->capture_default_str();
+  const auto* config =
+      app.add_option("--config", flags.config, "the configuration (YAML)")->capture_default_str();
   app.add_flag("--standalone", flags.standalone, "work on local libvirt, without Kubernetes");
-  app.add_flag("--check-config", flags.check_config, "read the configuration, say what is wrong, end");
-  app.add_flag("--dry-run", flags.dry_run, "measure, decide and show; change nothing, refuse nobody");
+  app.add_flag("--check-config", flags.check_config,
+               "read the configuration, say what is wrong, end");
+  app.add_flag("--dry-run", flags.dry_run,
+               "measure, decide and show; change nothing, refuse nobody");
   app.set_version_flag("--version", ULLAGE_VERSION);
   try {
     app.parse(argc, argv);

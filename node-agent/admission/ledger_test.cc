@@ -71,7 +71,12 @@ TEST_F(LedgerTest, ForgetsWhatIsReleased) {
 
 TEST_F(LedgerTest, GarbageIsMovedAsideAndSaid) {
   const char* bad[] = {
-      "", "x", "[]", "{}", "{\"version\":2}", "{\"version\":1,\"boot_id\":7}",
+      "",
+      "x",
+      "[]",
+      "{}",
+      "{\"version\":2}",
+      "{\"version\":1,\"boot_id\":7}",
       "{\"version\":1,\"boot_id\":\"boot-1\",\"grants\":{}}",
       "{\"version\":1,\"boot_id\":\"boot-1\",\"grants\":[{\"uuid\":\"a\"}]}",
       "{\"version\":1,\"boot_id\":\"boot-1\",\"grants\":[{\"uuid\":\"a\",\"name\":\"a\","

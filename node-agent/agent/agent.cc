@@ -17,9 +17,9 @@ void Agent::Tick() {
   auto outcomes = parts_.actuators.Apply(plan, now.boot);
   previous_ = Remember(snapshot, plan);
 
-  const auto report = std::make_shared<const Report>(
-      Report{std::move(snapshot), std::move(plan), std::move(outcomes), Name(config_.mode),
-             last_->tick + 1});
+  const auto report = std::make_shared<const Report>(Report{std::move(snapshot), std::move(plan),
+                                                            std::move(outcomes), Name(config_.mode),
+                                                            last_->tick + 1});
   for (const std::string& line : parts_.gate.Update(report->snapshot, report->plan)) {
     spdlog::info("admission: {}", line);
   }

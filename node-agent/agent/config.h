@@ -42,9 +42,12 @@ struct Config {
 
 constexpr const char* Name(Mode mode) {
   switch (mode) {
-    case Mode::kObserve: return "observe";
-    case Mode::kPublish: return "publish";
-    case Mode::kReclaim: return "reclaim";
+    case Mode::kObserve:
+      return "observe";
+    case Mode::kPublish:
+      return "publish";
+    case Mode::kReclaim:
+      return "reclaim";
   }
   return "observe";
 }

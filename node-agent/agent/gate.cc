@@ -97,7 +97,8 @@ std::vector<std::string> Gate::Adopt(const Snapshot& snapshot) {
       continue;
     }
     adopted.push_back({vm.spec, vm.promised, Bytes(), clock_.Now().wall});
-    said.push_back(vm.spec.name + " runs without having asked; its whole promise is counted as "
+    said.push_back(vm.spec.name +
+                   " runs without having asked; its whole promise is counted as "
                    "ordinary memory");
   }
   if (adopted.empty() && ledger_.complete() == all_known) return said;
@@ -118,8 +119,9 @@ std::vector<std::string> Gate::DropGone(const Snapshot& snapshot) {
       continue;
     }
     const auto removed = ledger_.Remove(vm.spec.id);
-    said.push_back(removed.ok() ? vm.spec.name + " was admitted and never ran, or ended unseen; "
-                                                 "its grant is released"
+    said.push_back(removed.ok() ? vm.spec.name +
+                                      " was admitted and never ran, or ended unseen; "
+                                      "its grant is released"
                                 : removed.error().message());
   }
   missing_ = std::move(missing);

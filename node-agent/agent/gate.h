@@ -22,9 +22,9 @@ namespace ullage::agent {
 class Gate final : public publishers::AdmissionGate, public sources::GrantBook {
  public:
   struct Options {
-    bool enforce = false;           ///< false (mode observe): writes down and refuses nobody
-    milliseconds patience{3000};    ///< for the first tick's room after a start
-    seconds start_grace{60};        ///< a grant without a QEMU is dropped after this
+    bool enforce = false;         ///< false (mode observe): writes down and refuses nobody
+    milliseconds patience{3000};  ///< for the first tick's room after a start
+    seconds start_grace{60};      ///< a grant without a QEMU is dropped after this
   };
   /// All references must outlive the gate.
   Gate(admission::Ledger& ledger, const PolicyParams& params, const host::Clock& clock,

@@ -46,9 +46,8 @@ TEST(Changes, ARebootIsSaid) {
 
 TEST(Changes, AFailedActionIsAWarning) {
   Report now;
-  now.outcomes.push_back({{Action::Kind::kSwitchHintingOn, {"a"}, ""},
-                          Outcome::State::kFailed,
-                          "no such domain"});
+  now.outcomes.push_back(
+      {{Action::Kind::kSwitchHintingOn, {"a"}, ""}, Outcome::State::kFailed, "no such domain"});
   const auto entries = Changes({}, now);
   ASSERT_EQ(entries.size(), 1u);
   EXPECT_EQ(entries[0].level, Entry::Level::kWarning);

@@ -26,9 +26,8 @@ template <std::size_t kCount>
 std::optional<std::int64_t> WithUnit(std::string_view text, const Unit (&units)[kCount]) {
   const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const auto number = host::ParseUnsigned(text.substr(0, digits));
-  const auto* unit = std::find_if(std::begin(units), std::end(units), [&](const Unit& u) {
-    return u.name == text.substr(digits);
-  });
+  const auto* unit = std::find_if(std::begin(units), std::end(units),
+                                  [&](const Unit& u) { return u.name == text.substr(digits); });
   if (digits == 0 || !number || unit == std::end(units)) return std::nullopt;
   const Wide product = static_cast<Wide>(*number) * unit->factor;
   if (product > std::numeric_limits<std::int64_t>::max()) return std::nullopt;

@@ -19,9 +19,7 @@ Bytes ToBytes(std::uint64_t n) {
   return Bytes(static_cast<std::int64_t>(n > kMax ? kMax : n));
 }
 
-bool Has(const Fd& folder, const char* name) {
-  return faccessat(folder.get(), name, F_OK, 0) == 0;
-}
+bool Has(const Fd& folder, const char* name) { return faccessat(folder.get(), name, F_OK, 0) == 0; }
 
 std::string Join(const std::string& root, std::string_view path) {
   std::string joined = root;
@@ -60,8 +58,9 @@ Result<MemoryCgroup> MemoryCgroup::Open(const std::string& path) {
   if (!inode) return inode.error().In(path);
   const bool v2 = Has(*folder, kV2Usage);
   if (!v2 && !Has(*folder, kV1Usage)) {
-    return Error(Code::kInvalid, path + ": no memory accounting (neither memory.current nor "
-                                        "memory.usage_in_bytes)");
+    return Error(Code::kInvalid, path +
+                                     ": no memory accounting (neither memory.current nor "
+                                     "memory.usage_in_bytes)");
   }
   return MemoryCgroup(std::move(*folder), path, v2 ? Version::kV2 : Version::kV1, *inode);
 }
@@ -141,8 +140,8 @@ Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
   const auto line = ParseProcCgroup(*text);
   if (!line) return line.error().In(file);
   if (line->path.find("/../") != std::string::npos || line->path.ends_with("/..")) {
-    return Error(Code::kInvalid, file + ": lies outside this cgroup namespace: " +
-                                     Printable(line->path, 128));
+    return Error(Code::kInvalid,
+                 file + ": lies outside this cgroup namespace: " + Printable(line->path, 128));
   }
   const std::string root = MemoryRoot(roots, line->v1);
   std::string path = Join(root, line->path);

@@ -49,16 +49,21 @@ Error FromErrno(int error, std::string_view what) {
   switch (error) {
     case ENOENT:
     case ENODEV:
-    case ESRCH: return {Code::kGone, message};
+    case ESRCH:
+      return {Code::kGone, message};
     case EACCES:
     case EPERM:
-    case EROFS: return {Code::kDenied, message};
-    case EEXIST: return {Code::kExists, message};
+    case EROFS:
+      return {Code::kDenied, message};
+    case EEXIST:
+      return {Code::kExists, message};
     case ENOSPC:
     case ENOMEM:
     case EMFILE:
-    case ENFILE: return {Code::kExhausted, message};
-    default: return {Code::kInternal, message};
+    case ENFILE:
+      return {Code::kExhausted, message};
+    default:
+      return {Code::kInternal, message};
   }
 }
 
@@ -69,7 +74,7 @@ Result<Fd> OpenDirectory(const std::string& path) {
 }
 
 Result<std::uint64_t> Inode(const Fd& fd) {
-  struct stat status{};
+  struct stat status {};
   if (fstat(fd.get(), &status) != 0) return FromErrno(errno, "fstat");
   return static_cast<std::uint64_t>(status.st_ino);
 }

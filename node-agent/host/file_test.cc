@@ -32,7 +32,7 @@ TEST(ReplaceFile, ReplacesWholeAndKeepsTheMode) {
   ASSERT_TRUE(ReplaceFile(tree.path("f"), "one", 0600).ok());
   ASSERT_TRUE(ReplaceFile(tree.path("f"), "two", 0600).ok());
   EXPECT_EQ(*ReadFile(tree.path("f"), 16), "two");
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(stat(tree.path("f").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
   EXPECT_EQ(ReadFile(tree.path("f.new"), 16).error().code(), Code::kGone);

@@ -22,8 +22,14 @@ TEST(Printable, EscapesBytesThatAreNoUtf8) {
 TEST(Printable, EscapesWhatMovesTheCursorOrTurnsTextRound) {
   EXPECT_EQ(Printable("\x1b[2J"), "\\x1b[2J");
   EXPECT_EQ(Printable(std::string_view("a\0b", 3)), "a\\x00b");
-  EXPECT_EQ(Printable("\xe2\x80\xae" "gpj"), "\\xe2\\x80\\xaegpj") << "right-to-left override";
-  EXPECT_EQ(Printable("\xc2\x9b" "x"), "\\xc2\\x9bx") << "C1 CSI";
+  EXPECT_EQ(Printable("\xe2\x80\xae"
+                      "gpj"),
+            "\\xe2\\x80\\xaegpj")
+      << "right-to-left override";
+  EXPECT_EQ(Printable("\xc2\x9b"
+                      "x"),
+            "\\xc2\\x9bx")
+      << "C1 CSI";
 }
 
 TEST(Printable, CutsBetweenCharacters) {
@@ -37,8 +43,8 @@ TEST(ParseUnsigned, TakesDigitsOnly) {
   EXPECT_EQ(ParseUnsigned("0"), 0u);
   EXPECT_EQ(ParseUnsigned("4096\n"), 4096u);
   EXPECT_EQ(ParseUnsigned("18446744073709551615"), ~std::uint64_t{0});
-  for (const char* bad : {"", "\n", " 1", "1 ", "-1", "+1", "0x10", "1e3", "1\n\n", "max",
-                          "18446744073709551616"}) {
+  for (const char* bad :
+       {"", "\n", " 1", "1 ", "-1", "+1", "0x10", "1e3", "1\n\n", "max", "18446744073709551616"}) {
     EXPECT_EQ(ParseUnsigned(bad), std::nullopt) << bad;
   }
 }

@@ -7,7 +7,8 @@
 
 namespace ullage {
 
-/// A share in 1/10,000 (10,000 = 100 %). Integer, so that a policy gives the same answer everywhere.
+/// A share in 1/10,000 (10,000 = 100 %). Integer, so that a policy gives the same answer
+/// everywhere.
 struct Permyriad {
   std::int64_t value = 0;
   constexpr auto operator<=>(const Permyriad&) const = default;

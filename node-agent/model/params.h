@@ -17,15 +17,15 @@ struct Overhead {
 /// The policy's numbers. Defaults and their reasons: docs/policy.md.
 struct PolicyParams {
   Overhead overhead;
-  Bytes reserve = Bytes::MiB(512);   ///< of the host, for itself: not allocatable to VMs
-  Permyriad growth{1000};            ///< g: share of L that each VM may claim within the horizon
-  Permyriad buffer_of_host{500};     ///< B is at least this share of the host …
-  Permyriad buffer_of_vm{4000};      ///< … and this share of the largest VM's unused promise
-  Permyriad ratio_cap{12500};        ///< K: Σ L stays below this share of the host
-  Bytes quantum = Bytes::MiB(64);    ///< capacity is published in multiples of this
-  seconds rise_delay{300};           ///< C goes up only after this long …
-  Permyriad rise_step{200};          ///< … and by this share of the host a minute
-  seconds stale_after{30};           ///< an older list of VMs, or answer of one, is worth nothing
+  Bytes reserve = Bytes::MiB(512);  ///< of the host, for itself: not allocatable to VMs
+  Permyriad growth{1000};           ///< g: share of L that each VM may claim within the horizon
+  Permyriad buffer_of_host{500};    ///< B is at least this share of the host …
+  Permyriad buffer_of_vm{4000};     ///< … and this share of the largest VM's unused promise
+  Permyriad ratio_cap{12500};       ///< K: Σ L stays below this share of the host
+  Bytes quantum = Bytes::MiB(64);   ///< capacity is published in multiples of this
+  seconds rise_delay{300};          ///< C goes up only after this long …
+  Permyriad rise_step{200};         ///< … and by this share of the host a minute
+  seconds stale_after{30};          ///< an older list of VMs, or answer of one, is worth nothing
 };
 
 }  // namespace ullage

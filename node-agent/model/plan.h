@@ -65,10 +65,14 @@ struct Outcome {
 
 constexpr const char* Name(Outcome::State s) {
   switch (s) {
-    case Outcome::State::kQueued: return "queued";
-    case Outcome::State::kDone: return "done";
-    case Outcome::State::kFailed: return "failed";
-    case Outcome::State::kSkipped: return "skipped";
+    case Outcome::State::kQueued:
+      return "queued";
+    case Outcome::State::kDone:
+      return "done";
+    case Outcome::State::kFailed:
+      return "failed";
+    case Outcome::State::kSkipped:
+      return "skipped";
   }
   return "failed";
 }

@@ -23,15 +23,24 @@ enum class Code {
 
 constexpr std::string_view Name(Code code) {
   switch (code) {
-    case Code::kInvalid: return "invalid";
-    case Code::kNotFound: return "not found";
-    case Code::kGone: return "gone";
-    case Code::kDenied: return "permission denied";
-    case Code::kUnavailable: return "unavailable";
-    case Code::kDeadline: return "deadline exceeded";
-    case Code::kExists: return "exists";
-    case Code::kExhausted: return "no room";
-    case Code::kInternal: return "internal";
+    case Code::kInvalid:
+      return "invalid";
+    case Code::kNotFound:
+      return "not found";
+    case Code::kGone:
+      return "gone";
+    case Code::kDenied:
+      return "permission denied";
+    case Code::kUnavailable:
+      return "unavailable";
+    case Code::kDeadline:
+      return "deadline exceeded";
+    case Code::kExists:
+      return "exists";
+    case Code::kExhausted:
+      return "no room";
+    case Code::kInternal:
+      return "internal";
   }
   return "internal";
 }

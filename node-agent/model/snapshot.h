@@ -17,9 +17,9 @@ struct VmState {
   Bytes reclaimed;  ///< the part of L that stands on reclaimable capacity
   std::optional<Bytes> resident;
   std::optional<Bytes> swapped;
-  std::optional<Bytes> peak;      ///< highest charge of this epoch
+  std::optional<Bytes> peak;         ///< highest charge of this epoch
   std::optional<Bytes> kernel_peak;  ///< the cgroup's own high-water mark, which no reboot resets
-  std::optional<Bytes> returned;  ///< peak − charge: held once in this epoch, the host's again
+  std::optional<Bytes> returned;     ///< peak − charge: held once in this epoch, the host's again
   Hinting hinting = Hinting::kUnknown;
   HintingProof proof;
   GuestStats guest;
@@ -34,10 +34,10 @@ struct VmState {
 
 /// What the last tick left for this one: the only memory that the policy has.
 struct Carried {
-  Bytes additional;                     ///< C of the last plan
-  Bytes granted;                        ///< Σ granted then; what was bound since came out of C
-  std::optional<BootTime> rise_since;   ///< since when C could have been higher
-  std::optional<BootTime> last_rise;    ///< when C was last raised
+  Bytes additional;                    ///< C of the last plan
+  Bytes granted;                       ///< Σ granted then; what was bound since came out of C
+  std::optional<BootTime> rise_since;  ///< since when C could have been higher
+  std::optional<BootTime> last_rise;   ///< when C was last raised
 };
 
 /// One consistent view of the node. VMs are sorted by id, so that their order decides nothing.

@@ -37,9 +37,9 @@ struct VmSpec {
 /// The proof that free page reporting is on has two halves; either alone says nothing.
 /// Absent: nobody answered. (virtio 1.2, 5.5.6.7)
 struct HintingProof {
-  std::optional<bool> balloon;     ///< the domain has a virtio balloon device
-  std::optional<bool> offered;     ///< QMP qom-get <balloon> free-page-reporting
-  std::optional<bool> negotiated;  ///< VIRTIO_BALLOON_F_REPORTING among the guest's features
+  std::optional<bool> balloon;        ///< the domain has a virtio balloon device
+  std::optional<bool> offered;        ///< QMP qom-get <balloon> free-page-reporting
+  std::optional<bool> negotiated;     ///< VIRTIO_BALLOON_F_REPORTING among the guest's features
   std::optional<bool> at_next_start;  ///< the persistent configuration offers it
 };
 
@@ -78,11 +78,16 @@ struct QemuFacts {
 
 constexpr const char* Name(Hinting h) {
   switch (h) {
-    case Hinting::kUnknown: return "unknown";
-    case Hinting::kNoBalloon: return "no-balloon";
-    case Hinting::kNotOffered: return "not-offered";
-    case Hinting::kNotNegotiated: return "not-negotiated";
-    case Hinting::kOn: return "on";
+    case Hinting::kUnknown:
+      return "unknown";
+    case Hinting::kNoBalloon:
+      return "no-balloon";
+    case Hinting::kNotOffered:
+      return "not-offered";
+    case Hinting::kNotNegotiated:
+      return "not-negotiated";
+    case Hinting::kOn:
+      return "on";
   }
   return "unknown";
 }
@@ -91,18 +96,25 @@ constexpr const char* Name(Placement p) {
 }
 constexpr const char* Name(Reclaim r) {
   switch (r) {
-    case Reclaim::kHints: return "hints";
-    case Reclaim::kHybrid: return "hybrid";
-    case Reclaim::kOff: return "off";
+    case Reclaim::kHints:
+      return "hints";
+    case Reclaim::kHybrid:
+      return "hybrid";
+    case Reclaim::kOff:
+      return "off";
   }
   return "hints";
 }
 constexpr const char* Name(Run r) {
   switch (r) {
-    case Run::kUnknown: return "unknown";
-    case Run::kRunning: return "running";
-    case Run::kPaused: return "paused";
-    case Run::kOff: return "off";
+    case Run::kUnknown:
+      return "unknown";
+    case Run::kRunning:
+      return "running";
+    case Run::kPaused:
+      return "paused";
+    case Run::kOff:
+      return "off";
   }
   return "unknown";
 }

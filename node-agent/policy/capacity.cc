@@ -74,7 +74,8 @@ struct Risen {
 Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const PolicyParams& params) {
   Carried was = snapshot.carried;
   const BootTime now = snapshot.at.boot;
-  // What was bound since the last tick came out of C: a bind alone leaves the published sum as it is.
+  // What was bound since the last tick came out of C: a bind alone leaves the published sum as it
+  // is.
   const Bytes bound = std::max(granted - was.granted, Bytes());
   was.additional = std::max(was.additional - bound, Bytes());
   was.granted = granted;
@@ -89,7 +90,8 @@ Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const Policy
     const auto elapsed = std::chrono::duration_cast<milliseconds>(now - from).count();
     const Bytes a_minute = *snapshot.host.total * params.rise_step;
     // At the first allowed moment a whole minute's step is due: the delay has already passed.
-    const std::int64_t share = was.last_rise && *was.last_rise >= allowed ? elapsed : elapsed + 60000;
+    const std::int64_t share =
+        was.last_rise && *was.last_rise >= allowed ? elapsed : elapsed + 60000;
     step = std::min(step, (a_minute * Permyriad{share / 6}).FloorTo(params.quantum));
   }
   if (step <= Bytes()) return {was.additional, carry};
@@ -166,14 +168,16 @@ Verdict Admit(const Room& room, const VmSpec& vm, const PolicyParams& params) {
   }
   verdict.ordinary = std::min(verdict.promised, std::max(room.unsold, Bytes()));
   const Bytes rest = (verdict.promised - verdict.ordinary).CeilTo(params.quantum);
-  const std::string need = "it is promised " + MiB(verdict.promised) + ", and " +
-                           MiB(room.unsold) + " of ordinary memory is left";
+  const std::string need = "it is promised " + MiB(verdict.promised) + ", and " + MiB(room.unsold) +
+                           " of ordinary memory is left";
   if (rest == Bytes()) {
     verdict.admitted = true;
     verdict.reason = "on ordinary memory: " + need;
   } else if (vm.placement != Placement::kReclaimed) {
-    verdict.reason = "no room: " + need + " (placement is standard, so reclaimable memory is not "
-                     "used; " + MiB(room.additional) + " of it is free)";
+    verdict.reason = "no room: " + need +
+                     " (placement is standard, so reclaimable memory is not "
+                     "used; " +
+                     MiB(room.additional) + " of it is free)";
   } else if (rest > room.additional) {
     verdict.reason = "no room: " + need + "; it would need " + MiB(rest) +
                      " of reclaimable memory and " + MiB(room.additional) + " is free";

@@ -97,10 +97,18 @@ TEST(CapacityProperty, AMissingInputNeverRaisesIt) {
     VmState& vm = blind.vms[static_cast<std::size_t>(
         generator.Int(0, static_cast<std::int64_t>(node.vms.size()) - 1))];
     switch (generator.Int(0, 3)) {
-      case 0: vm.resident.reset(); break;
-      case 1: vm.answered_at.reset(); break;
-      case 2: blind.host.available.reset(); break;
-      default: blind.vms_listed_at.reset(); break;
+      case 0:
+        vm.resident.reset();
+        break;
+      case 1:
+        vm.answered_at.reset();
+        break;
+      case 2:
+        blind.host.available.reset();
+        break;
+      default:
+        blind.vms_listed_at.reset();
+        break;
     }
     EXPECT_LE(C(blind), C(node));
   });

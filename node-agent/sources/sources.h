@@ -26,10 +26,7 @@ class GrantBook {
 class Sources {
  public:
   Sources(HostMemory host, Charges charges, const QemuDirectory& directory, const GrantBook& book)
-      : host_(std::move(host)),
-        charges_(std::move(charges)),
-        directory_(directory),
-        book_(book) {}
+      : host_(std::move(host)), charges_(std::move(charges)), directory_(directory), book_(book) {}
 
   Samples Read(Moment now) {
     Samples samples;
