@@ -21,7 +21,6 @@ using Steady = std::chrono::steady_clock;
 
 constexpr milliseconds kRetry{200};
 constexpr milliseconds kShortWait{2000};  // where nothing depends on the answer
-constexpr milliseconds kCallDeadline{5000};
 constexpr milliseconds kInputPatience{10000};
 constexpr std::size_t kNameLimit = 4096;
 
@@ -77,7 +76,7 @@ Result<Response> Ask(AgentClient& client, milliseconds wait,
   for (;;) {
     const Status reachable = client.Reachable();
     Result<Response> answer =
-        reachable ? call(std::max(kCallDeadline, wait)) : Result<Response>(reachable.error());
+        reachable ? call(std::max(kShortWait, wait)) : Result<Response>(reachable.error());
     if (answer || !MayPass(answer.error())) return answer;
     if (Steady::now() + kRetry >= end) return answer;
     std::this_thread::sleep_for(kRetry);

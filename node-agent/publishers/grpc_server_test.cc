@@ -2,6 +2,7 @@
 #include "node-agent/publishers/grpc_server.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/stat.h>
 
@@ -134,6 +135,42 @@ TEST_F(GrpcServerTest, AdmissionReachesTheGateAndBadRequestsDoNot) {
   grpc::ClientContext end;
   ASSERT_TRUE(stub_->Release(&end, release, &released).ok());
   EXPECT_TRUE(released.known());
+}
+
+// One message each way by bytes: Debian ships no stubs of gRPC's standard services.
+std::string Exchange(const std::string& path, const char* method, const std::string& bytes) {
+  grpc::GenericStub stub(
+      grpc::CreateChannel(api::UnixTarget(path), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + seconds(10));
+  grpc::CompletionQueue queue;
+  void* tag = nullptr;
+  bool ok = false;
+  const auto call = stub.PrepareCall(&context, method, &queue);
+  call->StartCall(&tag);
+  queue.Next(&tag, &ok);
+  const grpc::Slice slice(bytes);
+  call->WriteLast(grpc::ByteBuffer(&slice, 1), {}, &tag);
+  queue.Next(&tag, &ok);
+  grpc::ByteBuffer answer;
+  call->Read(&answer, &tag);
+  queue.Next(&tag, &ok);
+  grpc::Status status;
+  call->Finish(&status, &tag);
+  queue.Next(&tag, &ok);
+  grpc::Slice flat;
+  if (!answer.Valid() || !answer.DumpToSingleSlice(&flat).ok()) return status.error_message();
+  return {reinterpret_cast<const char*>(flat.begin()), flat.size()};
+}
+
+TEST_F(GrpcServerTest, SpeaksHealthAndReflection) {
+  Serve();
+  const std::string serving = "\x08\x01";          // HealthCheckResponse{status: SERVING}
+  const std::string list_services("\x3a\x00", 2);  // ServerReflectionRequest{list_services: ""}
+  EXPECT_EQ(Exchange(path_, "/grpc.health.v1.Health/Check", ""), serving);
+  EXPECT_THAT(Exchange(path_, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                       list_services),
+              HasSubstr("ullage.v1.NodeAgent"));
 }
 
 TEST_F(GrpcServerTest, WithoutAGateNothingIsAdmitted) {

@@ -58,6 +58,9 @@ Status CheckAddress(const std::string& address) {
   if (!number || *number > 65535 || port.ends_with('\n')) return wrong;
   constexpr std::string_view kAllowed = "0123456789abcdefABCDEF.:[]";
   if (address.find_first_not_of(kAllowed) != std::string::npos) return wrong;
+  if (address.front() == '[' && mg_check_feature(MG_FEATURES_IPV6) == 0) {
+    return Error(Code::kInvalid, "'" + address + "': this system's civetweb has no IPv6");
+  }
   return Ok();
 }
 

@@ -100,6 +100,13 @@ TEST_F(Http, SaysWhichAddressIsTaken) {
   EXPECT_THAT(second.error().message(), HasSubstr("in use"));
 }
 
+// Debian 12 builds civetweb without IPv6.
+TEST_F(Http, ListensOnIpv6OrSaysThatItCannot) {
+  const auto started = HttpServer::Start({"[::1]:0", seconds(1)}, bulletin_, metrics_, clock_);
+  const std::string said = started.ok() ? "IPv6" : started.error().message();
+  EXPECT_THAT(said, HasSubstr("IPv6"));
+}
+
 TEST_F(Http, RefusesAnAddressThatIsNone) {
   for (const char* address : {"", "9797", ":9797", "127.0.0.1:", "127.0.0.1:65536", "localhost:1s",
                               "127.0.0.1:80,0.0.0.0:81", "x/tmp/s:1", "127.0.0.1:9797\n"}) {

@@ -24,7 +24,7 @@ p{margin:.3rem 0}.dim{opacity:.65}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}
 th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #8884;white-space:nowrap}
 th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
-td.text,th.text{text-align:left}li{overflow-wrap:anywhere}
+td.text,th.text{text-align:left}td.why{white-space:normal;min-width:14rem}li{overflow-wrap:anywhere}
 </style></head><body><h1>Ullage</h1>
 )";
 constexpr std::string_view kFoot = "</body></html>\n";
@@ -40,8 +40,9 @@ std::string Percent(double share) {
   return text.data();
 }
 
-std::string Cell(std::string_view text, bool words = false) {
-  return (words ? "<td class=\"text\">" : "<td>") + EscapeHtml(text) + "</td>";
+std::string Cell(std::string_view text, std::string_view look = "") {
+  const std::string open = look.empty() ? "<td>" : "<td class=\"" + std::string(look) + "\">";
+  return open + EscapeHtml(text) + "</td>";
 }
 
 std::string Tile(std::string_view size, std::string_view what) {
@@ -81,7 +82,8 @@ std::string VmRow(const v1::Vm& vm) {
   return "<tr><td title=\"" + EscapeHtml(vm.uuid()) + "\">" + EscapeHtml(vm.name()) + "</td>" +
          Cell(Size(vm.promised())) + Cell(known(vm.has_resident(), vm.resident())) +
          Cell(known(vm.has_returned(), vm.returned())) + Cell(known(vm.has_growth(), vm.growth())) +
-         Cell(vm.hinting(), true) + Cell(vm.state(), true) + Cell(vm.reason(), true) + "</tr>\n";
+         Cell(vm.hinting(), "text") + Cell(vm.state(), "text") + Cell(vm.reason(), "text why") +
+         "</tr>\n";
 }
 
 std::string VmPart(const v1::Snapshot& snapshot) {

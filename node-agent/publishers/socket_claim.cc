@@ -130,6 +130,8 @@ Status SocketClaim::Publish() {
   }
   device_ = ours.st_dev;
   inode_ = ours.st_ino;
+  rmdir(folder_.c_str());  // now, so that a killed agent leaves none behind
+  folder_.clear();
   return Ok();
 }
 
