@@ -73,7 +73,9 @@ private_accounts() {
 }
 
 # Before its first guest libvirt tries every accelerator, which costs seconds with a KVM that
-# exists and does not work.
+# exists and does not work; and it tries anew before each definition, for as long as /dev/kvm may
+# be read and written but did not work. So what is put in its place is a plain file that is
+# read-only even to root.
 hide_broken_kvm() {
 	[ -e /dev/kvm ] && [ "$("$here/accel")" = tcg ] || return 0
 	: >"$state/hide-kvm"
@@ -88,7 +90,10 @@ hold_namespace() {
 	for file in passwd group; do
 		[ ! -e "$state/$file" ] || mount --bind "$state/$file" "/etc/$file"
 	done
-	[ ! -e "$state/hide-kvm" ] || mount --bind /dev/null /dev/kvm
+	if [ -e "$state/hide-kvm" ]; then
+		mount --bind "$state/hide-kvm" /dev/kvm
+		mount -o remount,bind,ro /dev/kvm
+	fi
 	: >"$state/held"
 	exec sleep infinity
 }
