@@ -35,7 +35,7 @@ class Directory : public ::testing::Test {
   }
   ~Directory() override {
     fake_->With([](FakeHypervisor& f) {
-      f.list_hangs = false;
+      f.list_hangs = f.define_hangs = false;
       for (auto& [uuid, vm] : f.vms_) vm.hangs = false;
     });
     directory_.reset();
@@ -357,19 +357,34 @@ TEST_F(Directory, SaysWhenATransientDomainCannotBeSwitched) {
   EXPECT_FALSE(Facts(1).stalled);
 }
 
-TEST_F(Directory, QueuesASwitchOnce) {
+TEST_F(Directory, StaysFreshWhileADefinitionTakesItsTime) {
   fake_->Add(1, 1, FakeHypervisor::Balloon("off"));
-  options_.deadline = seconds(20);
+  fake_->With([](FakeHypervisor& f) { f.define_hangs = true; });
   Start();
   ASSERT_TRUE(Soon([&] { return Facts(1).answered_at.has_value(); }));
-  fake_->With([](FakeHypervisor& f) { f.vm(1).hangs = true; });
-  ASSERT_TRUE(Soon([&] {  // the worker is inside a question now
-    const auto before = Facts(1).answered_at;
-    std::this_thread::sleep_for(milliseconds(100));
-    return Facts(1).answered_at == before;
-  }));
   EXPECT_TRUE(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).ok());
   EXPECT_EQ(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).error().code(), Code::kExists);
+  std::this_thread::sleep_for(2 * kDeadline);
+  const auto before = Facts(1).answered_at;
+  ASSERT_TRUE(Soon([&] { return Facts(1).answered_at > before; }));
+  EXPECT_FALSE(Facts(1).stalled);
+  fake_->With([](FakeHypervisor& f) { f.define_hangs = false; });
+  ASSERT_TRUE(Soon([&] { return Facts(1).hinting.at_next_start == true; }));
+}
+
+TEST_F(Directory, TellsWhyASwitchFailedUntilOneSucceeds) {
+  fake_->Add(1, 1, FakeHypervisor::Balloon("off"));
+  fake_->With([](FakeHypervisor& f) { f.define_error = Error(Code::kDenied, "read only"); });
+  Start();
+  ASSERT_TRUE(Soon([&] { return Facts(1).answered_at.has_value(); }));
+  ASSERT_TRUE(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).ok());
+  ASSERT_TRUE(Soon(
+      [&] { return Facts(1).fault.find("switching hinting on: read only") != std::string::npos; }));
+  EXPECT_EQ(Facts(1).hinting.at_next_start, false);
+  fake_->With([](FakeHypervisor& f) { f.define_error.reset(); });
+  ASSERT_TRUE(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).ok());
+  ASSERT_TRUE(Soon([&] { return Facts(1).hinting.at_next_start == true; }));
+  EXPECT_EQ(Facts(1).fault.find("read only"), std::string::npos);
 }
 
 TEST_F(Directory, RestsBetweenRounds) {

@@ -87,6 +87,11 @@ class FakeHypervisor final : public Hypervisor,
   void SetEventSink(std::function<void(const Event&)> sink) override { sink_ = std::move(sink); }
   void Close() override {}
 
+  void AwaitDefine() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !define_hangs; });
+  }
+
   /// One answer of one QEMU: hangs as that one does.
   template <typename T>
   Result<T> Call(const DomainRef& domain, bool monitor,
@@ -109,6 +114,8 @@ class FakeHypervisor final : public Hypervisor,
   // Guarded by the lock: change inside With.
   std::optional<Error> down;  // the daemon
   bool list_hangs = false;
+  bool define_hangs = false;
+  std::optional<Error> define_error;
   int lists = 0;
   int opened = 0;
   std::map<std::string, FakeVm> vms_;
@@ -155,7 +162,9 @@ class FakeQemu final : public Qemu {
     });
   }
   Status Define(const std::string& xml) override {
+    above_->AwaitDefine();
     return above_->Call<Done>(ref_, false, [&](FakeVm& vm) -> Status {
+      if (above_->define_error) return *above_->define_error;
       ++vm.defines;
       vm.persistent = xml;
       return Ok();

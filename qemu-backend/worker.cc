@@ -9,6 +9,7 @@
 #include "qemu-backend/guest_stats.h"
 #include "qemu-backend/pid_file.h"
 #include "qemu-backend/qmp.h"
+#include "qemu-backend/switch_on.h"
 #include "qemu-backend/thread.h"
 
 namespace ullage::qemu {
@@ -89,14 +90,33 @@ void Worker::OnEvent(Event::Kind kind) {
 }
 
 Status Worker::QueueSwitch(BootTime now) {
-  const std::lock_guard lock(inquiry_.mutex());
-  if (inquiry_.OverdueLocked(now) || inquiry_.FinishedLocked()) {
-    return Error(Code::kUnavailable, "its QEMU does not answer");
+  {
+    const std::lock_guard lock(inquiry_.mutex());
+    if (inquiry_.OverdueLocked(now) || inquiry_.FinishedLocked()) {
+      return Error(Code::kUnavailable, "its QEMU does not answer");
+    }
+    if (std::exchange(switching_, true)) return Error(Code::kExists, "already queued");
   }
-  if (switch_) return Error(Code::kExists, "already queued");
-  switch_ = true;
-  inquiry_.WakeLocked();
-  return Ok();
+  const Status started = Launch("qemu-switch", [self = shared_from_this()] { self->Switch(); });
+  if (!started) {
+    const std::lock_guard lock(inquiry_.mutex());
+    switching_ = false;
+  }
+  return started;
+}
+
+// On a thread and a connection of its own: while libvirt takes its time over a definition, the
+// facts of the running QEMU stay fresh. It knows no clock, so that it may outlive the directory.
+void Worker::Switch() {
+  const auto next = [this]() -> Result<bool> {
+    auto qemu = common_->hypervisor->Open(domain_);
+    if (!qemu) return qemu.error();
+    return SwitchReportingOn(**qemu, domain_.uuid);
+  }();
+  const std::lock_guard lock(inquiry_.mutex());
+  switching_ = false;
+  faults_[kSwitch] = next ? "" : next.error().In("switching hinting on").message();
+  if (next) facts_.hinting.at_next_start = *next;
 }
 
 bool Worker::Dead() const {
@@ -129,7 +149,7 @@ bool Worker::Round() {
   }
   if (eager_until_ == BootTime{}) eager_until_ = now.boot + kEager;
   if (!qemu_) prove = true;
-  const bool good = EnsureOpen() && (!prove || Prove()) && Refresh() && SwitchIfQueued();
+  const bool good = EnsureOpen() && (!prove || Prove()) && Refresh();
   if (!good) proof_due_ = {};
   return good;
 }
@@ -313,45 +333,6 @@ bool Worker::Refresh() {
   }
   common_->tally.implausible += implausible;
   return true;
-}
-
-bool Worker::SwitchIfQueued() {
-  {
-    const std::lock_guard lock(inquiry_.mutex());
-    if (!switch_) return true;
-  }
-  const auto next = Switch();
-  const bool go_on = next || Carry(kSwitch, next.error().In("switching hinting on"));
-  const std::lock_guard lock(inquiry_.mutex());
-  if (next) {
-    faults_[kSwitch].clear();
-    facts_.hinting.at_next_start = *next;
-  }
-  // A lost connection is the one failure that a second try mends.
-  switch_ = !next && next.error().code() == Code::kUnavailable;
-  return go_on;
-}
-
-// Returns what the persistent definition says afterwards.
-Result<bool> Worker::Switch() {
-  const auto before = Ask("reading the persistent definition",
-                          [this] { return qemu_->Xml(Definition::kPersistentWithSecrets); });
-  if (!before) return before.error();
-  const auto facts = ParseDomainXml(*before);
-  if (!facts) return facts.error();
-  if (facts->uuid != domain_.uuid) return Error(Code::kInternal, "another domain's definition");
-  if (facts->balloon.free_page_reporting.value_or(false)) return true;
-  const auto changed = WithFreePageReporting(*before);
-  if (!changed) return changed.error();
-  const auto defined =
-      Ask("defining the domain anew", [&]() -> Status { return qemu_->Define(*changed); });
-  if (!defined) return defined.error();
-  const auto after = Ask("reading the persistent definition",
-                         [this] { return qemu_->Xml(Definition::kPersistent); });
-  if (!after) return after.error();
-  const auto now = ParseDomainXml(*after);
-  if (!now) return now.error();
-  return now->balloon.free_page_reporting.value_or(false);
 }
 
 }  // namespace ullage::qemu

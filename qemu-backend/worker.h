@@ -61,7 +61,7 @@ struct Common {
 };
 
 /// Keeps the facts of one QEMU, on a thread of its own: it alone waits when that QEMU hangs.
-class Worker {
+class Worker : public std::enable_shared_from_this<Worker> {
  public:
   /// `first`: the live XML's content as the lister found it. Absent: unreadable, so the promise
   /// counts as the greatest there is until it can be read.
@@ -76,7 +76,7 @@ class Worker {
   /// answer could confirm is in it.
   QemuFacts Latest(BootTime now) const;
   void OnEvent(Event::Kind kind);
-  /// As HintSwitch::SwitchOn. kUnavailable, kExists.
+  /// As HintSwitch::SwitchOn. kUnavailable, kExists; kExhausted: no thread for it.
   Status QueueSwitch(BootTime now);
   void Stop() { inquiry_.Stop(); }
   bool AwaitExit(milliseconds patience) { return inquiry_.AwaitExit(patience); }
@@ -95,8 +95,7 @@ class Worker {
   bool ReadProcess();
   bool ProveHinting();
   bool Refresh();
-  bool SwitchIfQueued();
-  Result<bool> Switch();
+  void Switch();
 
   template <typename F>
   std::invoke_result_t<F> Ask(const char* what, F&& question);
@@ -113,9 +112,9 @@ class Worker {
   // Below: guarded by inquiry_.mutex().
   QemuFacts facts_;
   std::array<std::string, kParts> faults_;
-  bool poked_ = true;    // something happened: prove anew
-  bool reset_ = false;   // … and what the guest said before is void
-  bool switch_ = false;  // queued
+  bool poked_ = true;   // something happened: prove anew
+  bool reset_ = false;  // … and what the guest said before is void
+  bool switching_ = false;
 
   // Below: the thread's own.
   std::unique_ptr<Qemu> qemu_;
