@@ -153,6 +153,12 @@ guest_reset() {
 	virsh_in_lab reset "$1" >/dev/null
 }
 
+# Quotes for the guest's shell, which does not know all of what bash's %q writes.
+quote_words() {
+	local word quote=\'
+	for word; do printf "'%s' " "${word//$quote/$quote\\$quote$quote}"; done
+}
+
 guest_exec() {
 	need_name exec "$@"
 	local name=$1 seconds=60 command
@@ -162,7 +168,7 @@ guest_exec() {
 	[ "${1-}" != -- ] || shift
 	[ $# -gt 0 ] || die "exec: which command?"
 	command=$1
-	[ $# -eq 1 ] || command=$(printf '%q ' "$@")
+	[ $# -eq 1 ] || command=$(quote_words "$@")
 	guest_pid "$name" >/dev/null || die "guest '$name' is not running"
 	exec /usr/bin/python3 -I "$here/lib/serial-exec.py" "$dir/run/ullage/$(guest_key "$name").sock" \
 		"$((seconds * ${ULLAGE_PATIENCE:-1}))" "$command"
