@@ -154,7 +154,7 @@ Result<v1::ReleaseResponse> AgentClient::Release(const std::string& uuid, millis
 
 Status AgentClient::Watch(const std::function<bool(const v1::Snapshot&)>& each) {
   const Status reachable = Reachable();
-  if (!reachable) return reachable;
+  if (!reachable) return reachable.error();
   Connection& to = connection();
   grpc::ClientContext context;
   {

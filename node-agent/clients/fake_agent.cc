@@ -62,7 +62,7 @@ struct FakeAgent::Parts : v1::NodeAgent::Service {
   std::unique_ptr<grpc::Server> server;
 };
 
-FakeAgent::FakeAgent(std::string socket) : parts_(std::make_unique<Parts>(*this)) {
+FakeAgent::FakeAgent(const std::string& socket) : parts_(std::make_unique<Parts>(*this)) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(api::UnixTarget(socket), grpc::InsecureServerCredentials());
   builder.RegisterService(parts_.get());

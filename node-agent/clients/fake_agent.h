@@ -12,7 +12,7 @@ namespace ullage::clients {
 /// For tests: an agent in this process, on a real socket. Says what it is told to say.
 class FakeAgent {
  public:
-  explicit FakeAgent(std::string socket);
+  explicit FakeAgent(const std::string& socket);
   FakeAgent(const FakeAgent&) = delete;
   FakeAgent& operator=(const FakeAgent&) = delete;
   ~FakeAgent();

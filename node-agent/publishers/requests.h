@@ -10,7 +10,7 @@
 namespace ullage::publishers {
 
 /// Bounds of what a caller may ask for; beyond them it is a mistake or an attack.
-inline constexpr Bytes kMaxGuestMemory = Bytes::GiB(64 * 1024);
+inline constexpr Bytes kMaxGuestMemory = Bytes::GiB(std::int64_t{64} * 1024);
 inline constexpr std::uint32_t kMaxVcpus = 4096;
 inline constexpr std::size_t kMaxNameBytes = 4096;
 

@@ -124,7 +124,7 @@ Status SocketClaim::Publish() {
     return host::FromErrno(errno, "the socket " + host::Printable(staged_));
   }
   const Status replaceable = CheckReplaceable(path_);
-  if (!replaceable) return replaceable;
+  if (!replaceable) return replaceable.error();
   if (rename(staged_.c_str(), path_.c_str()) != 0) {
     return host::FromErrno(errno, "putting the socket at " + host::Printable(path_));
   }
