@@ -33,6 +33,7 @@ COUNTER(report_errors, ULLAGE_C_REPORT_ERRORS);
 COUNTER(report_host_ns, ULLAGE_C_REPORT_HOST_NS);
 COUNTER(paced_waits, ULLAGE_C_PACED_WAITS);
 COUNTER(floor_skips, ULLAGE_C_FLOOR_SKIPS);
+COUNTER(churn_waits, ULLAGE_C_CHURN_WAITS);
 COUNTER(early_starts, ULLAGE_C_EARLY_STARTS);
 COUNTER(inflated_pages, ULLAGE_C_INFLATED_PAGES);
 COUNTER(deflated_pages, ULLAGE_C_DEFLATED_PAGES);
@@ -70,6 +71,7 @@ static struct attribute *ullage_attrs[] = {
 	&counter_report_host_ns.attr.attr,
 	&counter_paced_waits.attr.attr,
 	&counter_floor_skips.attr.attr,
+	&counter_churn_waits.attr.attr,
 	&counter_early_starts.attr.attr,
 	&counter_inflated_pages.attr.attr,
 	&counter_deflated_pages.attr.attr,

@@ -34,6 +34,7 @@ static struct param early_start = { 1, 0, 1, ullage_reporting_apply };
 static struct param order = { 0, 1, ULLAGE_MAX_ORDER, ullage_reporting_apply };
 static struct param pass_delay_ms = { 20, 0, 10000, repace };
 static struct param settle_ms = { 100, 0, 2000, repace };
+static struct param churn_s = { 10, 0, 600, repace };
 static struct param rate_mib_s = { 0, 0, MIB_MAX, repace };
 static struct param floor_mib = { 32, 0, MIB_MAX, repace };
 
@@ -123,6 +124,10 @@ module_param_cb(settle_ms, &uint_ops, &settle_ms, 0644);
 MODULE_PARM_DESC(settle_ms,
 		 "Wait between the first freed block and the first pass, in ms (0 to 2000, default 100)");
 
+module_param_cb(churn_s, &uint_ops, &churn_s, 0644);
+MODULE_PARM_DESC(churn_s,
+		 "Report in haste at most the guest's whole memory once in this many seconds (up to 4 times at a stretch), then at the kernel's pace of 2 s (0 to 600, default 10; 0 = no limit)");
+
 module_param_cb(rate_mib_s, &uint_ops, &rate_mib_s, 0644);
 MODULE_PARM_DESC(rate_mib_s,
 		 "Most that is reported on average, in MiB/s (0 to 1048576, default 0 = no limit)");
@@ -161,6 +166,11 @@ unsigned int ullage_param_pass_delay_ms(void)
 unsigned int ullage_param_settle_ms(void)
 {
 	return READ_ONCE(settle_ms.value);
+}
+
+unsigned int ullage_param_churn_s(void)
+{
+	return READ_ONCE(churn_s.value);
 }
 
 unsigned int ullage_param_rate_mib_s(void)

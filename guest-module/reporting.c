@@ -14,6 +14,7 @@
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
+#include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/sort.h>
 #include <linux/virtio_config.h>
@@ -21,6 +22,10 @@
 
 #include "compat.h"
 #include "ullage.h"
+
+/* What the core itself waits before a pass. */
+#define CORE_DELAY	(2 * HZ)
+#define CHURN_BURST	4
 
 /* The core serves one device a system; under ullage_devices_lock. */
 static struct ullage_balloon *reporter;
@@ -63,10 +68,45 @@ static void charge(struct ullage_balloon *ub, u64 bytes)
 		     div64_u64(bytes * NSEC_PER_SEC, rate));
 }
 
+/*
+ * Memory that is taken again right after its report costs a fault a block and
+ * gains nothing. So haste is a credit: the guest's whole memory once in
+ * churn_s seconds, saved up to CHURN_BURST times. A guest that has spent it
+ * gets the kernel's own pace until its frees become rare again.
+ */
+static void spend_haste(struct ullage_balloon *ub, u64 bytes)
+{
+	u64 window = (u64)ullage_param_churn_s() * NSEC_PER_SEC;
+	s64 now = ktime_get_ns();
+
+	if (!window)
+		return;
+	/* At most 2^15 pages of 2^40 ns each: no overflow. */
+	atomic64_set(&ub->haste_spent_ns,
+		     max_t(s64, now, atomic64_read(&ub->haste_spent_ns)) +
+		     div64_u64((bytes >> PAGE_SHIFT) * window, totalram_pages()));
+}
+
+static bool churning(struct ullage_balloon *ub)
+{
+	s64 window = (s64)ullage_param_churn_s() * NSEC_PER_SEC;
+
+	return window && atomic64_read(&ub->haste_spent_ns) - (s64)ktime_get_ns() >
+			 CHURN_BURST * window;
+}
+
+/* Jiffies from now to a pass that its parameter puts @ms away. */
+static unsigned long pass_delay(struct ullage_balloon *ub, unsigned int ms)
+{
+	unsigned long delay = churning(ub) ? CORE_DELAY : msecs_to_jiffies(ms);
+
+	return max(delay, debt(ub));
+}
+
 /* When the first pass after an idle time may start. */
 unsigned long ullage_first_pass_delay(struct ullage_balloon *ub)
 {
-	return max(msecs_to_jiffies(ullage_param_settle_ms()), debt(ub));
+	return pass_delay(ub, ullage_param_settle_ms());
 }
 
 /* @held bytes are isolated right now and go back in a moment. */
@@ -179,7 +219,10 @@ static int report(struct page_reporting_dev_info *prdev,
 	ullage_count(ub, ULLAGE_C_REPORTED_PAGES, bytes >> PAGE_SHIFT);
 	ullage_count(ub, ULLAGE_C_REPORTED_BYTES, bytes);
 	charge(ub, bytes);
-	arm_pass(ub, max(msecs_to_jiffies(ullage_param_pass_delay_ms()), debt(ub)));
+	spend_haste(ub, bytes);
+	if (churning(ub))
+		ullage_count(ub, ULLAGE_C_CHURN_WAITS, 1);
+	arm_pass(ub, pass_delay(ub, ullage_param_pass_delay_ms()));
 	return 0;
 }
 
@@ -191,6 +234,7 @@ static int start(struct ullage_balloon *ub)
 	ub->prdev.report = report;
 	ub->prdev.order = order;
 	atomic64_set(&ub->next_report_ns, 0);
+	atomic64_set(&ub->haste_spent_ns, 0);
 	err = page_reporting_register(&ub->prdev);
 	if (err) {
 		dev_err(&ub->vdev->dev,
@@ -259,6 +303,7 @@ void ullage_reporting_repace(struct ullage_balloon *ub)
 	if (!ub->reporting)
 		return;
 	atomic64_set(&ub->next_report_ns, 0);
+	atomic64_set(&ub->haste_spent_ns, 0);
 	if (delayed_work_pending(&ub->prdev.work))
 		arm_pass(ub, ullage_first_pass_delay(ub));
 }

@@ -53,6 +53,7 @@ enum ullage_counter {
 	ULLAGE_C_REPORT_HOST_NS,
 	ULLAGE_C_PACED_WAITS,
 	ULLAGE_C_FLOOR_SKIPS,
+	ULLAGE_C_CHURN_WAITS,
 	ULLAGE_C_EARLY_STARTS,
 	ULLAGE_C_INFLATED_PAGES,
 	ULLAGE_C_DEFLATED_PAGES,
@@ -104,6 +105,7 @@ struct ullage_balloon {
 	struct page_reporting_dev_info prdev;
 	struct scatterlist report_sg[PAGE_REPORTING_CAPACITY];
 	atomic64_t next_report_ns;
+	atomic64_t haste_spent_ns;
 	struct irq_work early_start;
 
 	atomic64_t counters[ULLAGE_C_NR];
@@ -154,6 +156,7 @@ bool ullage_param_early_start(void);
 unsigned int ullage_param_order(void);
 unsigned int ullage_param_pass_delay_ms(void);
 unsigned int ullage_param_settle_ms(void);
+unsigned int ullage_param_churn_s(void);
 unsigned int ullage_param_rate_mib_s(void);
 unsigned int ullage_param_floor_mib(void);
 
