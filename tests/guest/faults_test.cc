@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes wrong on a real host: reboots, killed and stopped QEMUs, a libvirt that restarts or
+// hangs, cgroups that vanish.
+#include <signal.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "tests/guest/lab.h"
+
+namespace ullage::tests {
+namespace {
+
+using FaultTest = GuestTest;
+
+std::vector<std::string> Small() {
+  return {"--mem", "384", "--driver", "ullage", "--reporting", "on"};
+}
+
+TEST_F(FaultTest, AGuestRebootIsANewEpochAndHintingIsProvenAnew) {
+  lab().Guest("reborn", Small());
+  ASSERT_TRUE(Hinting("reborn", "on"));
+  const auto epoch = Figure(agent().Vm("reborn"), "epoch");
+  const pid_t pid = lab().Pid("reborn");
+  lab().Command({"exec", "reborn", "--timeout", "5", "--", "reboot"});
+  ASSERT_TRUE(Eventually([&] { return Figure(agent().Vm("reborn"), "epoch") > epoch; }))
+      << agent().Vm("reborn").dump();
+  ASSERT_EQ(lab().Command({"wait", "reborn", "90"}).status, 0);
+  EXPECT_EQ(lab().Pid("reborn"), pid) << "the same QEMU";
+  EXPECT_TRUE(Hinting("reborn", "on"));
+  lab().Exec("reborn", "hog 200");
+  EXPECT_TRUE(Eventually([&] {
+    return Figure(agent().Vm("reborn"), "returned").value_or(0) > 140 * kMiB;
+  })) << agent().Vm("reborn").dump();
+}
+
+TEST_F(FaultTest, AGuestThatUnloadsItsDriverIsFoundOut) {
+  lab().Guest("quitter", Small());
+  ASSERT_TRUE(Hinting("quitter", "on"));
+  lab().Exec("quitter", "rmmod ullage_balloon");
+  EXPECT_TRUE(Hinting("quitter", "not-negotiated"));
+}
+
+TEST_F(FaultTest, AGuestWithoutADriverHasNotNegotiated) {
+  lab().Guest("bare", {"--mem", "256", "--driver", "none", "--reporting", "on"});
+  EXPECT_TRUE(Hinting("bare", "not-negotiated"));
+}
+
+TEST_F(FaultTest, ADomainWithoutABalloonIsSaidToHaveNone) {
+  lab().Guest("none", {"--mem", "256", "--driver", "none", "--no-balloon"});
+  EXPECT_TRUE(Hinting("none", "no-balloon"));
+  EXPECT_TRUE(Eventually([&] { return Figure(agent().Vm("none"), "resident").has_value(); }))
+      << "and its memory is still counted";
+}
+
+TEST_F(FaultTest, HintingIsSwitchedOnForTheNextStart) {
+  lab().Guest("later", {"--mem", "256", "--driver", "ullage", "--reporting", "off"});
+  ASSERT_TRUE(Hinting("later", "not-offered"));
+  ASSERT_TRUE(Eventually([&] { return agent().Vm("later").value("hintingAtNextStart", false); }))
+      << agent().Vm("later").dump();
+  ASSERT_EQ(lab().Virsh({"destroy", "later"}).status, 0);
+  lab().Boot("later");
+  EXPECT_TRUE(Hinting("later", "on"));
+}
+
+TEST_F(FaultTest, AKilledQemuIsGoneAndItsPromiseIsFree) {
+  lab().Guest("victim", Small());
+  lab().Guest("bystander", Small());
+  ASSERT_TRUE(Hinting("victim", "on"));
+  const auto promised = Figure(agent().Snapshot()["capacity"], "promised");
+  kill(lab().Pid("victim"), SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return agent().Vm("victim").is_null(); }));
+  EXPECT_TRUE(
+      Eventually([&] { return Figure(agent().Snapshot()["capacity"], "promised") < promised; }));
+  EXPECT_TRUE(Hinting("bystander", "on"));
+}
+
+TEST_F(FaultTest, AStoppedQemuStallsAloneAndComesBack) {
+  lab().Guest("frozen", Small());
+  lab().Guest("lively", Small());
+  ASSERT_TRUE(Hinting("frozen", "on"));
+  ASSERT_TRUE(Hinting("lively", "on"));
+  const pid_t pid = lab().Pid("frozen");
+  kill(pid, SIGSTOP);
+  EXPECT_TRUE(Eventually([&] { return agent().Vm("frozen").value("state", "") == "stalled"; }))
+      << agent().Vm("frozen").dump();
+  EXPECT_TRUE(Figure(agent().Vm("frozen"), "resident")) << "its cgroup is read all the same";
+  EXPECT_EQ(agent().Vm("frozen").value("hinting", ""), "unknown") << "unknown, neither on nor off";
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(agent().Vm("lively").value("hinting", ""), "on");
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+  kill(pid, SIGCONT);
+  EXPECT_TRUE(Hinting("frozen", "on"));
+}
+
+TEST_F(FaultTest, ALibvirtdThatRestartsIsFoundAgain) {
+  lab().Guest("steady", Small());
+  ASSERT_TRUE(Hinting("steady", "on"));
+  ASSERT_EQ(lab().Command({"kill-libvirtd"}).status, 0);
+  ASSERT_TRUE(Eventually([&] {
+    return !agent().Snapshot().value("conditions", "").empty() ||
+           agent().Snapshot().contains("conditions");
+  }));
+  EXPECT_TRUE(Figure(agent().Vm("steady"), "resident")) << "the cgroup still tells";
+  const auto tick = Figure(agent().Snapshot(), "tick");
+  EXPECT_TRUE(Eventually([&] { return Figure(agent().Snapshot(), "tick") > *tick + 3; }));
+  ASSERT_EQ(lab().Command({"start-libvirtd"}).status, 0);
+  EXPECT_TRUE(Hinting("steady", "on"));
+  EXPECT_TRUE(Eventually([&] { return !agent().Snapshot().contains("conditions"); },
+                         std::chrono::seconds(30)))
+      << agent().Snapshot()["conditions"].dump();
+}
+
+TEST_F(FaultTest, ALibvirtdThatHangsDoesNotStopTheTick) {
+  lab().Guest("steady", Small());
+  ASSERT_TRUE(Hinting("steady", "on"));
+  const std::string status = lab().Command({"status"}).text;
+  const pid_t libvirtd = std::stoi(status.substr(status.find("libvirtd ") + 9));
+  kill(libvirtd, SIGSTOP);
+  const auto tick = Figure(agent().Snapshot(), "tick");
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  const auto later = Figure(agent().Snapshot(), "tick");
+  kill(libvirtd, SIGCONT);
+  EXPECT_GT(later, *tick + 10) << "20 ticks were due in 4 s";
+  EXPECT_TRUE(Hinting("steady", "on"));
+}
+
+TEST_F(FaultTest, ACgroupThatVanishesWhileItIsReadIsFoundAnew) {
+  lab().Guest("nomad", Small());
+  ASSERT_TRUE(Eventually([&] { return Figure(agent().Vm("nomad"), "resident").has_value(); }));
+  const std::string home = lab().Command({"cgroup", "nomad"}).text;
+  const std::filesystem::path old = home.substr(0, home.find('\n'));
+  const std::filesystem::path other = old.parent_path() / "elsewhere";
+  const pid_t pid = lab().Pid("nomad");
+  std::filesystem::create_directory(other);
+  // Back and forth under the reader's eyes; each move leaves an empty cgroup that is removed.
+  const auto move = [&](const std::filesystem::path& to, const std::filesystem::path& from) {
+    const Output moved =
+        RunProgram({"sh", "-c",
+                    "echo " + std::to_string(pid) + " >" + (to / "cgroup.procs").string() +
+                        " && rmdir " + from.string()});
+    EXPECT_EQ(moved.status, 0) << moved.text;
+  };
+  for (int i = 0; i < 20; ++i) {
+    if (i % 2 == 0) {
+      move(other, old);
+      std::filesystem::create_directory(old);
+    } else {
+      move(old, other);
+      std::filesystem::create_directory(other);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(70));
+  }
+  std::filesystem::remove(other);
+  EXPECT_TRUE(agent().process().alive());
+  EXPECT_TRUE(Eventually([&] { return Figure(agent().Vm("nomad"), "resident").has_value(); }))
+      << agent().Vm("nomad").dump();
+}
+
+TEST_F(FaultTest, TheAgentLeavesNothingBehind) {
+  lab().Guest("guest", Small());
+  AgentInLab* const last = &agent();
+  last->process().Signal(SIGTERM);
+  EXPECT_EQ(last->process().Wait(), 0);
+  EXPECT_FALSE(std::filesystem::exists(lab().socket()));
+  EXPECT_NE(last->Log().find("ending"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ullage::tests
