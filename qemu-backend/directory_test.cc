@@ -222,6 +222,19 @@ TEST_F(Directory, StartsWithoutADaemonAndFindsItLater) {
   ASSERT_TRUE(Soon([&] { return On(1); }));
 }
 
+TEST_F(Directory, TriesAgainWhateverKeepsItFromConnecting) {
+  fake_->Add(1, 1);
+  for (const Code code : {Code::kInternal, Code::kDenied, Code::kInvalid, Code::kNotFound,
+                          Code::kGone, Code::kDeadline, Code::kUnavailable}) {
+    fake_->With([&](FakeHypervisor& f) { f.open_error = Error(code, "no way in"); });
+    Start();
+    ASSERT_TRUE(Soon([&] { return Facts(1).fault.find("no way in") != std::string::npos; }))
+        << Name(code);
+    fake_->With([](FakeHypervisor& f) { f.open_error.reset(); });
+    ASSERT_TRUE(Soon([&] { return On(1); })) << Name(code);
+  }
+}
+
 TEST_F(Directory, ForgetsAVmThatVanishesAndFindsItsNextStart) {
   fake_->Add(1, 1);
   Start();

@@ -115,7 +115,7 @@ class FakeHypervisor final : public Hypervisor,
   std::optional<Error> down;  // the daemon
   bool list_hangs = false;
   bool define_hangs = false;
-  std::optional<Error> define_error;
+  std::optional<Error> define_error, open_error;
   int lists = 0;
   int opened = 0;
   std::map<std::string, FakeVm> vms_;
@@ -178,6 +178,7 @@ class FakeQemu final : public Qemu {
 
 inline Result<std::unique_ptr<Qemu>> FakeHypervisor::Open(const DomainRef& domain) {
   const auto there = Call<Done>(domain, false, [this](FakeVm&) -> Status {
+    if (open_error) return *open_error;
     ++opened;
     return Ok();
   });

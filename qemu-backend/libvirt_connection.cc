@@ -113,16 +113,18 @@ int Register(virConnectPtr connection, int event, Callback callback, const Sink&
 void CloseConnection::operator()(_virConnect* connection) const { virConnectClose(connection); }
 
 Error LastError(_virConnect* connection) {
-  const virError* error = virGetLastError();
-  if (error == nullptr) return {Code::kInternal, "libvirt: unknown error"};
-  const std::string message = host::Printable(error->message == nullptr ? "?" : error->message);
-  const Code code = FromLibvirt(*error);
+  Code code = Code::kInternal;
+  std::string reason;  // a call that meets a connection just lost may leave none
+  if (const virError* error = virGetLastError(); error != nullptr) {
+    code = FromLibvirt(*error);
+    if (error->message != nullptr) reason = ": " + host::Printable(error->message);
+  }
   virResetLastError();
   if (connection != nullptr && virConnectIsAlive(connection) != 1) {
     virResetLastError();
-    return {Code::kUnavailable, "connection to libvirt lost: " + message};
+    return {Code::kUnavailable, "connection to libvirt lost" + reason};
   }
-  return {code, "libvirt: " + message};
+  return {code, "libvirt" + (reason.empty() ? ": unknown error" : reason)};
 }
 
 Result<Connection> Connect(const std::string& uri) {

@@ -218,7 +218,10 @@ void Worker::BeginEpochLocked() {
 bool Worker::EnsureOpen() {
   if (qemu_) return true;
   auto opened = Ask("connecting", [this] { return common_->hypervisor->Open(domain_); });
-  if (!opened) return Carry(kConnection, opened.error());
+  if (!opened) {
+    Carry(kConnection, opened.error());
+    return false;
+  }
   qemu_ = std::move(*opened);
   ++common_->tally.connections;
   const std::lock_guard lock(inquiry_.mutex());
