@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Installed as libvirt's /etc/libvirt/hooks/qemu: asks the agent whether a VM may start.
 #include <csignal>
+#include <cstdio>
 #include <iostream>
 #include <string_view>
 #include <vector>
@@ -75,4 +76,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace ullage::clients
 
-int main(int argc, char** argv) { return ullage::clients::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return ullage::clients::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ullage-libvirt-hook: %s\n", error.what());
+    return 1;
+  }
+}

@@ -9,7 +9,7 @@
 namespace ullage::clients {
 namespace {
 
-constexpr std::size_t kConfigLimit = 64 * 1024;
+constexpr std::size_t kConfigLimit = std::size_t{64} << 10;
 constexpr std::uint64_t kMaxWaitSeconds = 600;
 
 std::string_view Trim(std::string_view text) {

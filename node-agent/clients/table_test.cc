@@ -10,6 +10,9 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
+// U+202E, which turns the rest of a line around.
+const std::string kOverride{'\xe2', '\x80', '\xae'};
+
 Table Sample() {
   Table table;
   table.columns = {{"GUEST", false, 6, 0}, {"SIZE", true, 0, 0}, {"NOTE", false, 0, 1}};
@@ -34,7 +37,7 @@ TEST(Table, ShrinksNamesFirstThenLeavesColumnsOut) {
 TEST(Table, NoLineIsEverWiderThanTheTerminal) {
   Table table = Sample();
   table.rows.push_back({{"虚拟机-数据库-一号"}, {"?"}, {"e\xcc\x81"}});
-  table.rows.push_back({{"\x1b[2J\xff\n"}, {"?"}, {"\xe2\x80\xaegnp.exe"}});
+  table.rows.push_back({{"\x1b[2J\xff\n"}, {"?"}, {kOverride + "gnp.exe"}});
   for (int width = 1; width < 60; ++width) {
     for (const std::string& line : Render(table, width, false)) {
       EXPECT_LE(DisplayWidth(line), width) << line;
@@ -51,7 +54,7 @@ TEST(Table, WideAndCombiningCharactersKeepColumnsStraight) {
 }
 
 TEST(Table, NothingReachesTheTerminalThatItWouldActOn) {
-  EXPECT_EQ(Fit("a\x1b[31m\n\xff\xe2\x80\xae", 20), "a?[31m???");
+  EXPECT_EQ(Fit("a\x1b[31m\n\xff" + kOverride, 20), "a?[31m???");
   EXPECT_EQ(DisplayWidth("\x1b\xff"), 2);
 }
 

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <iostream>
 #include <thread>
 
@@ -185,4 +186,11 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace ullage::clients
 
-int main(int argc, char** argv) { return ullage::clients::Run(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return ullage::clients::Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ullagectl: %s\n", error.what());
+    return 1;
+  }
+}
