@@ -41,8 +41,8 @@ std::string Percent(double share) {
 
 std::string Bar(double share, int width) {
   const auto cells = static_cast<std::size_t>(std::max(width, 0));
-  const auto full =
-      static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(cells) + 0.5);
+  const double filled = std::clamp(share, 0.0, 1.0) * static_cast<double>(cells);
+  const auto full = static_cast<std::size_t>(std::lround(filled));
   return "[" + std::string(full, '#') + std::string(cells - full, '.') + "]";
 }
 
