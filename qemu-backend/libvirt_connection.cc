@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qemu-backend/libvirt_connection.h"
 
-#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
 #include <cerrno>
@@ -110,9 +109,9 @@ int Register(virConnectPtr connection, int event, Callback callback, const Sink&
 
 }  // namespace
 
-void CloseConnection::operator()(_virConnect* connection) const { virConnectClose(connection); }
+void CloseConnection::operator()(virConnect* connection) const { virConnectClose(connection); }
 
-Error LastError(_virConnect* connection) {
+Error LastError(virConnect* connection) {
   Code code = Code::kInternal;
   std::string reason;  // a call that meets a connection just lost may leave none
   if (const virError* error = virGetLastError(); error != nullptr) {
@@ -128,7 +127,7 @@ Error LastError(_virConnect* connection) {
 }
 
 Result<Connection> Connect(const std::string& uri) {
-  if (const Status ready = Initialize(); !ready) return ready.error();
+  if (const Status& ready = Initialize(); !ready) return ready.error();
   Connection connection(virConnectOpen(uri.c_str()));
   if (connection == nullptr) {
     const Error error = LastError(nullptr);
@@ -145,7 +144,7 @@ Result<Connection> Connect(const std::string& uri) {
   return connection;
 }
 
-Result<std::unique_ptr<Events>> Events::Subscribe(_virConnect* connection, Sink sink) {
+Result<std::unique_ptr<Events>> Events::Subscribe(virConnect* connection, const Sink& sink) {
   std::unique_ptr<Events> events(new Events(connection));
   events->lifecycle_ = Register(connection, VIR_DOMAIN_EVENT_ID_LIFECYCLE, OnLifecycle, sink);
   events->reboot_ = Register(connection, VIR_DOMAIN_EVENT_ID_REBOOT, OnReboot, sink);

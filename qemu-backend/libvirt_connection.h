@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <libvirt/libvirt.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -8,15 +10,12 @@
 #include "node-agent/model/result.h"
 #include "qemu-backend/qemu.h"
 
-struct _virConnect;
-struct _virDomain;
-
 namespace ullage::qemu {
 
 struct CloseConnection {
-  void operator()(_virConnect* connection) const;
+  void operator()(virConnect* connection) const;
 };
-using Connection = std::unique_ptr<_virConnect, CloseConnection>;
+using Connection = std::unique_ptr<virConnect, CloseConnection>;
 
 /// A connection with keepalive: when the daemon is silent for 20 s its calls fail. Blocks; for as
 /// long as the daemon does when that one is silent from the start.
@@ -25,7 +24,7 @@ using Connection = std::unique_ptr<_virConnect, CloseConnection>;
 Result<Connection> Connect(const std::string& uri);
 
 /// libvirt's last error on this thread. kUnavailable whenever `connection` is dead by now.
-Error LastError(_virConnect* connection);
+Error LastError(virConnect* connection);
 
 using EventSink = std::function<void(const Event&)>;
 
@@ -34,17 +33,17 @@ using EventSink = std::function<void(const Event&)>;
 class Events {
  public:
   /// `sink` is called on the event loop's thread.
-  static Result<std::unique_ptr<Events>> Subscribe(_virConnect* connection,
-                                                   std::shared_ptr<const EventSink> sink);
+  static Result<std::unique_ptr<Events>> Subscribe(virConnect* connection,
+                                                   const std::shared_ptr<const EventSink>& sink);
   Events(const Events&) = delete;
   Events& operator=(const Events&) = delete;
   /// Blocks like any call.
   ~Events();
 
  private:
-  explicit Events(_virConnect* connection) : connection_(connection) {}
+  explicit Events(virConnect* connection) : connection_(connection) {}
 
-  _virConnect* const connection_;
+  virConnect* const connection_;
   int lifecycle_ = -1;
   int reboot_ = -1;
   int metadata_ = -1;

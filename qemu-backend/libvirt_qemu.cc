@@ -2,7 +2,6 @@
 #include "qemu-backend/libvirt_qemu.h"
 
 #include <libvirt/libvirt-qemu.h>
-#include <libvirt/libvirt.h>
 
 #include <array>
 #include <cstdlib>
@@ -222,7 +221,7 @@ std::shared_ptr<Hypervisor> ConnectLibvirt(const std::string& uri) {
 Status ProbeLibvirt(const std::string& uri, milliseconds deadline) {
   auto answer = std::make_shared<std::promise<Status>>();
   std::future<Status> told = answer->get_future();
-  const Status started = Launch("libvirt-probe", [answer, uri] {
+  Status started = Launch("libvirt-probe", [answer, uri] {
     const auto connection = Connect(uri);
     answer->set_value(connection ? Ok() : Status(connection.error()));
   });

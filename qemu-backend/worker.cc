@@ -97,7 +97,7 @@ Status Worker::QueueSwitch(BootTime now) {
     }
     if (std::exchange(switching_, true)) return Error(Code::kExists, "already queued");
   }
-  const Status started = Launch("qemu-switch", [self = shared_from_this()] { self->Switch(); });
+  Status started = Launch("qemu-switch", [self = shared_from_this()] { self->Switch(); });
   if (!started) {
     const std::lock_guard lock(inquiry_.mutex());
     switching_ = false;
