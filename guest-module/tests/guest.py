@@ -2,6 +2,7 @@
 """One QEMU guest in its own memory cgroup: boot it, run commands in it, ask QMP, read the charge."""
 
 import json
+import lzma
 import os
 import shutil
 import socket
@@ -56,6 +57,8 @@ def initramfs(tree, version, modules, work):
         path = os.path.join(virtio, name + ".ko")
         if os.path.exists(path):
             entries.append((f"modules/{name}.ko", 0o100644, read(path)))
+        elif os.path.exists(path + ".xz"):
+            entries.append((f"modules/{name}.ko", 0o100644, lzma.decompress(read(path + ".xz"))))
     for path in modules:
         entries.append(("modules/" + os.path.basename(path), 0o100644, read(path)))
     target = os.path.join(work, "initramfs")
