@@ -95,7 +95,7 @@ TEST_F(AdmissionTest, AReconnectingLibvirtdKeepsItsGuests) {
   agent().process().Wait();
   ASSERT_EQ(lab().Command({"restart-libvirtd"}).status, 0)
       << "the hook's reconnect never blocks it";
-  EXPECT_EQ(lab().Virsh({"domstate", "kept"}).text, "running\n\n");
+  EXPECT_EQ(lab().Virsh({"domstate", "kept"}).text, "running\n");
   agent().Start();
   EXPECT_TRUE(Hinting("kept", "on"));
 }

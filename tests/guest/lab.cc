@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -173,10 +174,10 @@ json AgentInLab::Vm(const std::string& name) const {
   return nullptr;
 }
 
-std::string AgentInLab::Log() const {
+std::string AgentInLab::Log(std::size_t from) const {
   std::ostringstream text;
   text << std::ifstream(lab_.dir() + "/agent.log").rdbuf();
-  return text.str();
+  return text.str().substr(std::min(from, text.str().size()));
 }
 
 std::unique_ptr<Lab> GuestTest::lab_;
@@ -206,10 +207,15 @@ void GuestTest::SetUpTestSuite() {
   }));
 }
 
-void GuestTest::SetUp() { ASSERT_TRUE(agent_->process().alive()) << agent_->Log(); }
+void GuestTest::SetUp() {
+  ASSERT_TRUE(agent_->process().alive()) << agent_->Log();
+  logged_before_ = agent_->Log().size();
+}
 
 void GuestTest::TearDown() {
-  if (HasFailure()) std::cerr << "the agent's log:\n" << agent_->Log() << '\n';
+  if (HasFailure()) std::cerr << "the agent's log:\n" << agent_->Log(logged_before_) << '\n';
+  // A test that failed half-way may have left it dead.
+  if (lab_->Virsh({"uri"}).status != 0) lab_->Command({"start-libvirtd"});
   if (!agent_->process().alive()) agent_->Start();
   lab_->Clear();
 }

@@ -64,7 +64,8 @@ class AgentInLab {
   nlohmann::json Snapshot() const;
   /// One VM of it; null when it is not there.
   nlohmann::json Vm(const std::string& name) const;
-  std::string Log() const;
+  /// What it has logged since `from` bytes.
+  std::string Log(std::size_t from = 0) const;
   Process& process() { return *process_; }
   /// kill −9 or SIGTERM, then a new one on the same state.
   void Restart(int signal);
@@ -94,6 +95,9 @@ class GuestTest : public testing::Test {
 
   static std::unique_ptr<Lab> lab_;
   static std::unique_ptr<AgentInLab> agent_;
+
+ private:
+  std::size_t logged_before_ = 0;
 };
 
 }  // namespace ullage::tests
