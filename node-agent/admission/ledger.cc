@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "node-agent/host/file.h"
 #include "node-agent/host/text.h"
 
 namespace ullage::admission {
@@ -83,6 +82,9 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(std::string file, std::string boot_
   if (auto made = host::MakeDirectories(path.substr(0, path.rfind('/')), 0755); !made) {
     return made.error().In("state folder");
   }
+  auto lock = host::LockFile(path + ".lock");
+  if (!lock) return lock.error();
+  ledger->lock_ = std::move(*lock);
   const auto text = host::ReadFile(path, kFileLimit);
   if (text.ok()) {
     if (const Status loaded = ledger->Load(*text); !loaded) {

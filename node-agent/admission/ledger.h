@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "node-agent/host/file.h"
 #include "node-agent/model/result.h"
 #include "node-agent/model/sample.h"
 
@@ -20,8 +21,8 @@ namespace ullage::admission {
 class Ledger {
  public:
   /// Reads `file`. One of another boot is stale and starts empty; one that makes no sense is moved
-  /// aside to `file`.bad, starts empty, and `trouble()` says so. kDenied and the like when the
-  /// folder cannot be written.
+  /// aside to `file`.bad, starts empty, and `trouble()` says so. kExists when another agent holds
+  /// it (flock on `file`.lock); kDenied and the like when the folder cannot be written.
   static Result<std::unique_ptr<Ledger>> Open(std::string file, std::string boot_id);
 
   Ledger(const Ledger&) = delete;
@@ -49,6 +50,7 @@ class Ledger {
 
   const std::string file_;
   const std::string boot_id_;
+  host::Fd lock_;  // held as long as this lives
   std::string trouble_;
   mutable std::mutex mutex_;
   Entries entries_;

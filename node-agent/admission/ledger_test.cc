@@ -36,7 +36,7 @@ class LedgerTest : public testing::Test {
 
 TEST_F(LedgerTest, SurvivesTheAgent) {
   ASSERT_TRUE(Open()->Put(Entry("a")).ok());
-  const auto ledger = Open();
+  auto ledger = Open();
   const auto grant = ledger->Find({"a"});
   ASSERT_TRUE(grant);
   EXPECT_EQ(grant->spec.name, "vm \"1\" 樽");
@@ -49,6 +49,7 @@ TEST_F(LedgerTest, SurvivesTheAgent) {
   EXPECT_EQ(grant->since, WallTime(seconds(1800000000)));
   EXPECT_FALSE(ledger->complete());
   ASSERT_TRUE(ledger->PutAll({Entry("b")}, true).ok());
+  ledger.reset();
   EXPECT_TRUE(Open()->complete());
   EXPECT_EQ(Open()->Grants().size(), 2u);
 }
@@ -62,10 +63,11 @@ TEST_F(LedgerTest, DoesNotSurviveTheBoot) {
 }
 
 TEST_F(LedgerTest, ForgetsWhatIsReleased) {
-  const auto ledger = Open();
+  auto ledger = Open();
   ASSERT_TRUE(ledger->Put(Entry("a")).ok());
   EXPECT_TRUE(*ledger->Remove({"a"}));
   EXPECT_FALSE(*ledger->Remove({"a"}));
+  ledger.reset();
   EXPECT_TRUE(Open()->Grants().empty());
 }
 
@@ -90,6 +92,13 @@ TEST_F(LedgerTest, GarbageIsMovedAsideAndSaid) {
     EXPECT_EQ(*host::ReadFile(file_ + ".bad", 4096), text);
     EXPECT_TRUE(ledger->Put(Entry("a")).ok()) << "and goes on";
   }
+}
+
+TEST_F(LedgerTest, BelongsToOneAgent) {
+  const auto first = Open();
+  const auto second = Ledger::Open(file_, "boot-1");
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().code(), Code::kExists);
 }
 
 TEST_F(LedgerTest, SaysAtOnceThatItCannotBeWritten) {

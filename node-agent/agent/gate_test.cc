@@ -104,6 +104,7 @@ TEST_F(GateTest, SurvivesARestart) {
   Tick(0, 1024);
   ASSERT_TRUE(gate().Reserve(Spec("a"), false).admitted);
   gate_.reset();
+  ledger_.reset();
   ledger_ = std::move(*admission::Ledger::Open(tree_.path("ledger.json"), "boot"));
   ASSERT_EQ(gate().Grants().size(), 1u);
   EXPECT_EQ(gate().Grants()[0].reclaimed, Bytes::MiB(1024));

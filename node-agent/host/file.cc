@@ -2,6 +2,7 @@
 #include "node-agent/host/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,6 +110,14 @@ Status MakeDirectories(const std::string& path, mode_t mode) {
     if (mkdir(part.c_str(), mode) != 0 && errno != EEXIST) return FromErrno(errno, part);
     if (at == std::string::npos) return Ok();
   }
+}
+
+Result<Fd> LockFile(const std::string& path) {
+  Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!file.valid()) return FromErrno(errno, path);
+  if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
+  if (errno == EWOULDBLOCK) return Error(Code::kExists, path + ": another process holds it");
+  return FromErrno(errno, path);
 }
 
 Result<std::string> BootId(const Roots& roots) {

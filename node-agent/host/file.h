@@ -61,6 +61,10 @@ Status ReplaceFile(const std::string& path, std::string_view content, mode_t mod
 /// `mkdir -p`; an existing folder is fine.
 Status MakeDirectories(const std::string& path, mode_t mode);
 
+/// Takes `path`'s lock (flock), making the file where there is none; it is held as long as the Fd
+/// lives, and no crash leaves it behind. kExists when another process holds it.
+Result<Fd> LockFile(const std::string& path);
+
 /// /proc/sys/kernel/random/boot_id: changes with each boot.
 Result<std::string> BootId(const Roots& roots);
 
