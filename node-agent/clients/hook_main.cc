@@ -9,13 +9,13 @@
 #include "node-agent/clients/channel.h"
 #include "node-agent/clients/hook.h"
 #include "node-agent/clients/hook_install.h"
+#include "node-agent/host/file.h"
 
 namespace ullage::clients {
 namespace {
 
 constexpr const char* kConfig = "/etc/ullage/hook.conf";
 constexpr const char* kHooks = "/etc/libvirt/hooks";
-constexpr const char* kSelf = "/proc/self/exe";
 
 constexpr std::string_view kUsage =
     "usage: ullage-libvirt-hook --install [--hooks-dir DIR]\n"
@@ -56,7 +56,8 @@ int Command(const std::vector<std::string_view>& arguments) {
   } else if (arguments.size() != 1) {
     return Usage("only --hooks-dir DIR may follow");
   }
-  return Report(verb == "--install" ? InstallHook(kSelf, hooks) : UninstallHook(hooks));
+  return Report(verb == "--install" ? InstallHook(host::Roots().proc + "/self/exe", hooks)
+                                    : UninstallHook(hooks));
 }
 
 int Main(int argc, char** argv) {

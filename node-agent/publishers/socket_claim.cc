@@ -2,7 +2,6 @@
 #include "node-agent/publishers/socket_claim.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -75,15 +74,10 @@ Status CheckReplaceable(const std::string& path) {
 }
 
 Result<host::Fd> Lock(const std::string& path) {
-  const std::string name = path + ".lock";
-  host::Fd lock(open(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!lock.valid()) return host::FromErrno(errno, "opening " + host::Printable(name));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return host::FromErrno(errno, "locking " + host::Printable(name));
-    return Error(Code::kExists, "another agent answers on " + host::Printable(path) +
-                                    ", or is about to: it holds " + host::Printable(name));
-  }
-  return lock;
+  auto lock = host::LockFile(path + ".lock");
+  if (lock || lock.error().code() != Code::kExists) return lock;
+  return Error(Code::kExists, "another agent answers on " + host::Printable(path) +
+                                  ", or is about to: " + lock.error().message());
 }
 
 }  // namespace
