@@ -163,4 +163,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace ullage
 
-int main(int argc, char** argv) { return ullage::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return ullage::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ullage-agent: %s\n", error.what());
+    return 1;
+  }
+}
