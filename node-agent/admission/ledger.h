@@ -31,7 +31,7 @@ class Ledger {
   std::optional<Grant> Find(const VmId& vm) const;
   std::vector<Grant> Grants() const;  ///< sorted by VM
 
-  /// Whether the ledger once knew, in this boot, of every VM that runs.
+  /// Whether the ledger knows of every VM that runs: it once did, and whoever started since asked.
   bool complete() const;
   const std::string& trouble() const { return trouble_; }
 

@@ -18,7 +18,7 @@ class GrantBook {
   GrantBook& operator=(const GrantBook&) = delete;
   virtual ~GrantBook() = default;
   virtual std::vector<Grant> Grants() const = 0;
-  /// Whether the book named every running VM when it was last written in this boot.
+  /// Whether the book names every VM that runs.
   virtual bool Complete() const = 0;
 };
 

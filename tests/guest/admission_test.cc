@@ -2,6 +2,7 @@
 // A plain `virsh start`, refused and admitted by libvirt's own hook.
 #include <signal.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "tests/guest/lab.h"
@@ -87,6 +88,18 @@ TEST_F(AdmissionTest, WithoutAnAgentNothingStartsAndTheReasonIsSaid) {
   const Output output = lab().Virsh({"start", "orphan"});
   EXPECT_NE(output.status, 0);
   EXPECT_NE(output.text.find("agent"), std::string::npos) << output.text;
+}
+
+TEST_F(AdmissionTest, GuestsThatLibvirtStartsByItselfAreAdmitted) {
+  lab().Guest("early", {"--mem", "256", "--driver", "ullage", "--reporting", "on"});
+  ASSERT_EQ(lab().Virsh({"autostart", "early"}).status, 0);
+  ASSERT_EQ(lab().Virsh({"destroy", "early"}).status, 0);
+  // As after a boot: the agent is up first, and libvirtd starts guests before it answers anybody.
+  ASSERT_EQ(lab().Command({"kill-libvirtd"}).status, 0);
+  agent().Restart(SIGTERM);
+  std::filesystem::remove(lab().dir() + "/run/qemu/autostarted");
+  ASSERT_EQ(lab().Command({"start-libvirtd"}).status, 0);
+  EXPECT_EQ(lab().Virsh({"domstate", "early"}).text, "running\n");
 }
 
 TEST_F(AdmissionTest, AReconnectingLibvirtdKeepsItsGuests) {
