@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes charged to a guest's QEMU after a program in it has ended, our module beside the stock driver."""
+import random
+import sys
+import threading
+import time
+
+from lib import figures, svg
+from lib.lab import MIB, Lab, Program
+
+RUNS = 5
+GUEST_MIB = 1024
+TOUCHED_MIB = 800
+HOLD = 3
+PATIENCE = 40
+SHOWN = (-1.0, 9.0)  # seconds of the plot
+STEP = 0.05
+DRIVERS = {"ours": "ullage", "theirs": "stock"}
+HOW = (f"hog {TOUCHED_MIB} in a {GUEST_MIB} MiB guest; the charge of its QEMU's memory cgroup, read every "
+       "10 ms; shares of what the program had added, time from the arrival of its exit status over the "
+       "serial port")
+
+
+class Sampler:
+    """The charge over time, until it is told to stop."""
+
+    def __init__(self, path):
+        self.path = path
+        self.samples = []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def charge(self):
+        return int(self.path.read_text(encoding="ascii"))
+
+    def _run(self):
+        while not self.ended.wait(0.01):
+            self.samples.append((time.monotonic(), self.charge()))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+def once(lab, name):
+    """(t, bytes above idle) around the exit at t = 0, and what was added."""
+    time.sleep(random.uniform(2, 3))
+    sampler = Sampler(lab.charge_file(name))
+    idle = sampler.charge()
+    program = Program(lab, name, f"hog {TOUCHED_MIB} --hold {HOLD}")
+    program.says("hog: touched")
+    with sampler:
+        time.sleep(HOLD - 1)  # what happens before is of no interest
+        added = sampler.charge() - idle
+        left = program.ends()
+        deadline = left + PATIENCE
+        while sampler.charge() - idle > 0.03 * added and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(max(0.0, left + 2 - time.monotonic()))
+    return [(at - left, charge - idle) for at, charge in sampler.samples], added
+
+
+def reached(curve, added, share):
+    """When so much of what was added had been given back; None: never."""
+    return next((at for at, charge in curve if charge <= (1 - share) * added), None)
+
+
+def rate(curve, added):
+    """MiB/s between a tenth and nine tenths."""
+    begin, end = reached(curve, added, 0.1), reached(curve, added, 0.9)
+    return 0.8 * added / MIB / max(end - begin, 0.01) if end is not None else None
+
+
+def thinned(curve):
+    """MiB at even steps: what the plot needs."""
+    points, index = [], 0
+    for step in range(round((SHOWN[1] - SHOWN[0]) / STEP) + 1):
+        at = SHOWN[0] + step * STEP
+        while index + 1 < len(curve) and curve[index + 1][0] <= at:
+            index += 1
+        points.append(round(curve[index][1] / MIB, 1))
+    return points
+
+
+def measure(runs):
+    figures_of = {name: {"to_80": [], "to_95": [], "rate": []} for name in DRIVERS}
+    curves = {name: [] for name in DRIVERS}
+    with Lab(4096) as lab:
+        for name, driver in DRIVERS.items():
+            lab.guest(name, "--mem", GUEST_MIB, "--driver", driver, "--reporting", "on")
+        for name in DRIVERS:
+            lab.wait(name)
+            once(lab, name)  # after this the idle guest's charge is the same before each run
+        for _ in range(runs):
+            for name in DRIVERS:
+                curve, added = once(lab, name)
+                here = figures_of[name]
+                here["to_80"].append(reached(curve, added, 0.8))
+                here["to_95"].append(reached(curve, added, 0.95))
+                here["rate"].append(rate(curve, added))
+                curves[name].append(thinned(curve))
+                print(f"reclaim: {name}: {added >> 20} MiB, 80 % after {here['to_80'][-1]} s, 95 % after "
+                      f"{here['to_95'][-1]} s, {here['rate'][-1]} MiB/s", file=sys.stderr)
+    for key, unit in (("to_80", "s"), ("to_95", "s"), ("rate", "MiB/s")):
+        what = "10 to 90 % of it, " if key == "rate" else f"{key[3:]} % of it, "
+        figures.say(f"reclaim.{key}", unit, figures_of["ours"][key], figures_of["theirs"][key], what + HOW)
+    return {"figures": figures_of, "curves": curves}
+
+
+def draw(data, path):
+    drawing = svg.Drawing(760, 415, "What the host is charged after a program in the guest has ended",
+                          "each run a thin line, the run with the median time to 80 % a thick one",
+                          figures.caption(data))
+    chart = svg.Chart(drawing, (70, 75, 660, 245), SHOWN, (0, TOUCHED_MIB * 1.08))
+    chart.y_axis("MiB above the idle guest")
+    chart.x_axis(f"seconds from the exit of a program with {TOUCHED_MIB} MiB in a {GUEST_MIB} MiB guest",
+                 grid=False)
+    for name, label, colour in (("theirs", "stock virtio_balloon", svg.THEIRS), ("ours", "ullage", svg.OURS)):
+        times = data["figures"][name]["to_80"]
+        order = sorted(range(len(times)), key=lambda run: float("inf") if times[run] is None else times[run])
+        for run, curve in enumerate(data["curves"][name]):
+            thick = run == order[len(order) // 2]
+            points = [(SHOWN[0] + step * STEP, charge) for step, charge in enumerate(curve)]
+            chart.line(points, colour, 3 if thick else 1, 1 if thick else 0.45)
+        middle = figures.middle(times)
+        words = label if middle is None else f"{label}: 80 % after {middle:.2g} s"
+        chart_x, y = chart.at(min((middle or SHOWN[1]) + 0.3, SHOWN[1] - 3), TOUCHED_MIB * 0.3)
+        drawing.text(chart_x, y if name == "ours" else y - 40, words, colour, size=13, weight=600)
+    drawing.save(path)
