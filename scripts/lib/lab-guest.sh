@@ -28,19 +28,20 @@ a_number() { [[ $2 =~ ^[0-9]{1,7}$ ]] || die "define: $1 is '$2', not a number";
 
 need_name() { [ -n "${2-}" ] || die "$1: which guest?"; }
 
-# Fills the associative array `guest` of its caller.
+# Fills the associative array `guest` and the array `added` of its caller.
 parse_guest() {
 	guest=([name]=$1 [mem]='' [vcpus]=1 [driver]=stock [reporting]=unset [balloon]=virtio
 		[placement]=standard [reclaim]=hints [hog]='' [stats-period]=1 [cmdline]='')
+	added=()
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--no-balloon) guest[balloon]=none && shift && continue ;;
 		--mem | --vcpus | --driver | --reporting | --placement | --reclaim | --hog | --stats-period | \
-			--cmdline) [ $# -ge 2 ] || die "define: $1 wants a value" ;;
+			--cmdline | --add) [ $# -ge 2 ] || die "define: $1 wants a value" ;;
 		*) die "define: unknown option '$1'" ;;
 		esac
-		guest[${1#--}]=$2
+		if [ "$1" = --add ]; then added+=("$2"); else guest[${1#--}]=$2; fi
 		shift 2
 	done
 	a_number --mem "${guest[mem]}"
@@ -117,14 +118,30 @@ guest_xml() {
 	END
 }
 
+# The kernel unpacks archives that stand one after the other into the same tree.
+# add_to_image IMAGE FILE... : prints an image with each FILE in /bin, too.
+add_to_image() {
+	local image=$1 target=$state/image.$BASHPID
+	shift
+	mkdir -p "$target.tree/bin"
+	cp -- "$@" "$target.tree/bin/" || die "define: cannot add $*"
+	{
+		cat "$image"
+		(cd "$target.tree" && find bin -type f | cpio --quiet -o -H newc -R 0:0)
+	} >"$target"
+	rm -rf "$target.tree"
+	printf '%s\n' "$target"
+}
+
 guest_define() {
-	local accel kernel image
+	local accel kernel image added
 	local -A guest
 	need_name define "$@"
 	parse_guest "$@"
 	accel=$("$here/accel")
 	kernel=$("$here/guest-kernel")
 	image=$("$here/guest-image")
+	[ ${#added[@]} -eq 0 ] || image=$(add_to_image "$image" "${added[@]}")
 	guest_xml "$accel" "$kernel" "$image" >"$state/define.$BASHPID.xml"
 	virsh_in_lab define "$state/define.$BASHPID.xml" >/dev/null || die "libvirt refuses this guest"
 	rm -f "$state/define.$BASHPID.xml"
