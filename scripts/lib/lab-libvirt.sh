@@ -41,7 +41,8 @@ prepare_drivers() {
 	ln -sfn "$driver" "$dir/lib/drivers/libvirt_driver_qemu.so"
 }
 
-virsh_in_lab() { in_namespace virsh --quiet --connect qemu:///system "$@"; }
+# A session of its own: on a terminal virsh would start polkit's agent and let it complain.
+virsh_in_lab() { in_namespace setsid --wait virsh --quiet --connect qemu:///system "$@"; }
 
 libvirtd_pid() { identity_alive "$state/libvirtd"; }
 libvirtd_answers() { virsh_in_lab uri >/dev/null 2>&1 </dev/null; }
