@@ -14,6 +14,7 @@
 #include "node-agent/publishers/http.h"
 #include "node-agent/publishers/metrics.h"
 #include "qemu-backend/directory.h"
+#include "qemu-backend/pid_file.h"
 
 namespace ullage {
 namespace {
@@ -90,6 +91,9 @@ int Run(const agent::Config& config, const sigset_t& signals) {
   auto ledger = admission::Ledger::Open(config.state_dir + "/ledger.json", *boot_id);
   if (!ledger) return Fail(ledger.error());
   if (!(*ledger)->trouble().empty()) spdlog::warn("ledger: {}", (*ledger)->trouble());
+  if (!(*ledger)->complete() && qemu::NobodyRuns(config.libvirt.run_dir)) {
+    if (const Status written = (*ledger)->PutAll({}, true); !written) return Fail(written.error());
+  }
 
   const auto directory = qemu::LibvirtDirectory::Start({.uri = config.libvirt.uri,
                                                         .run_dir = config.libvirt.run_dir,
@@ -100,7 +104,9 @@ int Run(const agent::Config& config, const sigset_t& signals) {
                                                         .roots = roots},
                                                        clock);
   const bool writes = config.mode != agent::Mode::kObserve;
-  agent::Gate gate(**ledger, config.policy, clock, {.enforce = writes});
+  agent::Gate gate(**ledger, config.policy, clock,
+                   {.enforce = writes,
+                    .say = [](const std::string& line) { spdlog::info("admission: {}", line); }});
   sources::Sources sources(sources::HostMemory(roots, config.host_cgroup), sources::Charges(roots),
                            *directory, gate);
   actuators::Hints hints(*directory, writes);
@@ -121,6 +127,9 @@ int Run(const agent::Config& config, const sigset_t& signals) {
                               [&](const Report& report) { metrics.Count(report); }});
   spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
                config.libvirt.uri, config.socket, config.listen.empty() ? "off" : config.listen);
+  if (config.mode == agent::Mode::kReclaim) {
+    spdlog::warn("mode reclaim does what publish does: this version takes no memory from a guest");
+  }
   TickUntilSignal(agent, config, clock, signals);
   spdlog::info("ullage-agent: ending");
   bulletin.Close();
@@ -150,7 +159,8 @@ int Main(int argc, char** argv) {
     return kUsage;
   }
   if (flags.check_config) {
-    std::printf("%s: ok\n", flags.config.c_str());
+    std::printf("%s: %s\n", flags.config.c_str(),
+                access(flags.config.c_str(), F_OK) == 0 ? "ok" : "not there; the defaults apply");
     return 0;
   }
   if (!flags.standalone) {

@@ -194,8 +194,7 @@ sources::QemuListing LibvirtDirectory::Latest() const {
   {
     const std::lock_guard lock(state_->common->lister.mutex());
     if (const auto overdue = state_->common->lister.OverdueLocked(now)) {
-      listing.fault = std::string("no answer for ") + std::to_string(overdue->age.count()) +
-                      " ms: " + overdue->question;
+      listing.fault = std::string("no answer in time: ") + overdue->question;
     }
   }
   for (const auto& worker : workers) listing.vms.push_back(worker->Latest(now));

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qemu-backend/pid_file.h"
 
+#include <filesystem>
 #include <limits>
+#include <system_error>
 
 #include "node-agent/host/text.h"
 
@@ -44,6 +46,17 @@ Result<std::int32_t> FindQemu(const std::string& run_dir, const host::Roots& roo
     return Error(Code::kGone, "pid file: process " + std::to_string(*pid) + " is another one");
   }
   return static_cast<std::int32_t>(*pid);
+}
+
+bool NobodyRuns(const std::string& run_dir) {
+  std::error_code error;
+  std::filesystem::directory_iterator file(run_dir, error);
+  if (error) return error == std::errc::no_such_file_or_directory;
+  for (const std::filesystem::directory_iterator end; file != end; file.increment(error)) {
+    const std::filesystem::path name = file->path().filename();
+    if (name.extension() == ".pid" && name != "driver.pid") return false;
+  }
+  return !error;
 }
 
 }  // namespace ullage::qemu

@@ -16,4 +16,9 @@ namespace ullage::qemu {
 Result<std::int32_t> FindQemu(const std::string& run_dir, const host::Roots& roots,
                               const DomainRef& domain);
 
+/// Whether libvirt's folder shows that no QEMU runs: it is not there, or has no pid file of a
+/// domain. libvirt starts guests at boot before it answers anybody who would list them; this is
+/// how one knows by then that nobody ran before. False when it cannot be read.
+bool NobodyRuns(const std::string& run_dir);
+
 }  // namespace ullage::qemu

@@ -83,5 +83,15 @@ TEST_F(PidFile, RefusesGarbage) {
   EXPECT_EQ(Find("none").error().code(), Code::kGone);
 }
 
+TEST_F(PidFile, NobodyRunsWhereThereIsNone) {
+  EXPECT_TRUE(NobodyRuns(tree_.path("run")));
+  EXPECT_TRUE(NobodyRuns(tree_.path("not-there"))) << "libvirt never ran in this boot";
+  tree_.Write("run/driver.pid", "1");
+  EXPECT_TRUE(NobodyRuns(tree_.path("run"))) << "libvirt's own";
+  tree_.Write("run/vm.pid", "2");
+  EXPECT_FALSE(NobodyRuns(tree_.path("run")));
+  EXPECT_FALSE(NobodyRuns(tree_.path("run/vm.pid"))) << "what cannot be read proves nothing";
+}
+
 }  // namespace
 }  // namespace ullage::qemu

@@ -64,8 +64,8 @@ QemuFacts Worker::Latest(BootTime now) const {
   QemuFacts facts = facts_;
   if (const auto overdue = inquiry_.OverdueLocked(now)) {
     facts.stalled = true;
-    facts.fault = std::string("no answer for ") + std::to_string(overdue->age.count()) +
-                  " ms: " + overdue->question;
+    // Without its age: a fault that lasts is said once.
+    facts.fault = std::string("no answer in time: ") + overdue->question;
   }
   for (const std::string& fault : faults_) {
     if (!fault.empty()) facts.fault += (facts.fault.empty() ? "" : "; ") + fault;

@@ -89,7 +89,6 @@ Result<std::unique_ptr<Ledger>> Ledger::Open(std::string file, std::string boot_
   if (text.ok()) {
     if (const Status loaded = ledger->Load(*text); !loaded) {
       ledger->entries_.clear();
-      ledger->complete_ = false;
       ledger->trouble_ = loaded.error().In(path).message() + "; moved to " + path + ".bad";
       std::rename(path.c_str(), (path + ".bad").c_str());
     }
@@ -110,11 +109,7 @@ Status Ledger::Load(std::string_view text) {
   if (Number(root, "version") != kVersion) return Error(Code::kInvalid, "unknown version");
   const auto boot_id = Text(root, "boot_id");
   if (!boot_id) return Error(Code::kInvalid, "no boot_id");
-  const auto complete = root.find("complete");
-  complete_ = complete != root.end() && complete->is_boolean() && complete->get<bool>();
-  // No VM of another boot runs, so an empty ledger is as complete as that one was: libvirt starts
-  // guests at boot, and asks, before it answers anybody who would list them.
-  if (*boot_id != boot_id_) return Ok();
+  if (*boot_id != boot_id_) return Ok();  // no VM of another boot runs
   const auto grants = root.find("grants");
   if (grants == root.end() || !grants->is_array() || grants->size() > kMostEntries) {
     return Error(Code::kInvalid, "no list of grants");
@@ -125,6 +120,8 @@ Status Ledger::Load(std::string_view text) {
     const VmId id = grant->spec.id;
     entries_.insert_or_assign(id, std::move(*grant));
   }
+  const auto complete = root.find("complete");
+  complete_ = complete != root.end() && complete->is_boolean() && complete->get<bool>();
   return Ok();
 }
 

@@ -38,6 +38,7 @@ class AgentTest : public testing::Test {
     config_.mode = Mode::kPublish;
     config_.policy.overhead = {Bytes::MiB(128), Bytes()};
     config_.policy.reserve = Bytes();
+    config_.policy.history_min = seconds(0);
     config_.policy.rise_delay = seconds(0);
     config_.policy.rise_step = Permyriad{10000};
     config_.policy.ratio_cap = Permyriad{20000};

@@ -27,6 +27,7 @@ void ReadPolicy(Section section, PolicyParams& policy) {
   section.Share("buffer_of_vm", policy.buffer_of_vm, kNone, kAll);
   section.Share("ratio_cap", policy.ratio_cap, kAll, Permyriad{100000});
   section.Size("quantum", policy.quantum, Bytes::MiB(1), Bytes::GiB(64));
+  section.Duration("history_min", policy.history_min, seconds(0), seconds(86400));
   section.Duration("rise_delay", policy.rise_delay, seconds(0), seconds(86400));
   section.Share("rise_step", policy.rise_step, Permyriad{1}, kAll);
   section.Duration("stale_after", policy.stale_after, seconds(5), seconds(600));
@@ -34,7 +35,7 @@ void ReadPolicy(Section section, PolicyParams& policy) {
 }
 
 void ReadHost(Section section, Config& config) {
-  section.AbsolutePath("cgroup", config.host_cgroup);
+  section.AbsolutePathOrNone("cgroup", config.host_cgroup);
   section.Size("reserve", config.policy.reserve, Bytes(), Bytes::GiB(1 << 16));
   section.End();
 }

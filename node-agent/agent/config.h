@@ -22,7 +22,7 @@ struct Config {
   Mode mode = Mode::kObserve;
   milliseconds tick{1000};
   std::string socket = "/run/ullage/agent.sock";
-  std::string state_dir = "/var/lib/ullage";
+  std::string state_dir = "/run/ullage";  ///< of one boot, like what it holds
   std::string listen = "127.0.0.1:9797";  ///< metrics, health, page; empty: none
   std::string log_level = "info";
 

@@ -147,6 +147,7 @@ std::map<std::string, std::string> Values(const Config& config) {
           {"policy.buffer_of_vm", Show(policy.buffer_of_vm)},
           {"policy.ratio_cap", Show(policy.ratio_cap)},
           {"policy.quantum", Show(policy.quantum)},
+          {"policy.history_min", Show(policy.history_min)},
           {"policy.rise_delay", Show(policy.rise_delay)},
           {"policy.rise_step", Show(policy.rise_step)},
           {"policy.stale_after", Show(policy.stale_after)}};

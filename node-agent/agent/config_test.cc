@@ -73,6 +73,13 @@ TEST(ParseConfig, RefusesWhatIsOutOfBounds) {
   EXPECT_NE(ErrorOf("host: {reserve: 99999999999999999999GiB}"), "");
 }
 
+TEST(ParseConfig, RefusesWhatWouldBeCutOff) {
+  EXPECT_EQ(ErrorOf("policy: {rise_delay: 500ms}"),
+            "1: policy.rise_delay: whole seconds are wanted");
+  EXPECT_EQ(ErrorOf("state_dir: ''"), "1: state_dir: an absolute path is wanted, not \"\"");
+  EXPECT_TRUE(ParseConfig("host: {cgroup: ''}").ok()) << "none is an answer there";
+}
+
 TEST(ParseConfig, RefusesTheSameKeyTwice) {
   EXPECT_EQ(ErrorOf("tick: 1s\ntick: 2s\n"), "2: tick: stands twice");
 }

@@ -28,6 +28,12 @@ policy::Room Gate::RoomNow() const {
 }
 
 Verdict Gate::Reserve(const VmSpec& vm, bool already_running) {
+  Verdict verdict = Decide(vm, already_running);
+  options_.say(vm.name + (verdict.admitted ? " is admitted: " : " is refused: ") + verdict.reason);
+  return verdict;
+}
+
+Verdict Gate::Decide(const VmSpec& vm, bool already_running) {
   std::unique_lock lock(mutex_);
   if (const auto held = ledger_.Find(vm.id); held && SamePromise(held->spec, vm)) {
     return {true, "already admitted", held->ordinary + held->reclaimed, held->ordinary,
@@ -62,7 +68,11 @@ bool Gate::Release(const VmId& vm) {
   // What it held shows as room at the next tick, once its memory has been seen to be free.
   const std::lock_guard lock(mutex_);
   missing_.erase(vm);
+  const auto held = ledger_.Find(vm);
   const auto removed = ledger_.Remove(vm);
+  if (held)
+    options_.say(held->spec.name +
+                 (removed.ok() ? " is released" : " stays: " + removed.error().message()));
   return removed.ok() && *removed;
 }
 

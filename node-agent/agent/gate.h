@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -25,6 +26,8 @@ class Gate final : public publishers::AdmissionGate, public sources::GrantBook {
     bool enforce = false;         ///< false (mode observe): writes down and refuses nobody
     milliseconds patience{3000};  ///< for the first tick's room after a start
     seconds start_grace{60};      ///< a grant without a QEMU is dropped after this
+    /// Each wish and what became of it, for the log; called from any thread.
+    std::function<void(const std::string&)> say = [](const std::string&) {};
   };
   /// All references must outlive the gate.
   Gate(admission::Ledger& ledger, const PolicyParams& params, const host::Clock& clock,
@@ -48,7 +51,8 @@ class Gate final : public publishers::AdmissionGate, public sources::GrantBook {
     Bytes reclaimed;
   };
   policy::Room RoomNow() const;  // with mutex_ held
-  Verdict Write(const VmSpec& vm, Verdict verdict);
+  Verdict Decide(const VmSpec& vm, bool already_running);
+  Verdict Write(const VmSpec& vm, Verdict verdict);  // with mutex_ held
   std::vector<std::string> Adopt(const Snapshot& snapshot);
   std::vector<std::string> DropGone(const Snapshot& snapshot);
 

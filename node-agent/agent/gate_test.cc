@@ -33,6 +33,7 @@ class GateTest : public testing::Test {
     ledger_ = std::move(*admission::Ledger::Open(tree_.path("ledger.json"), "boot"));
     options_.enforce = true;
     options_.patience = milliseconds(10);
+    options_.say = [this](const std::string& line) { said_.push_back(line); };
   }
   Gate& gate() {
     if (!gate_) gate_ = std::make_unique<Gate>(*ledger_, params_, clock_, options_);
@@ -64,6 +65,7 @@ class GateTest : public testing::Test {
   FakeClock clock_;
   PolicyParams params_;
   Gate::Options options_;
+  std::vector<std::string> said_;
   std::unique_ptr<admission::Ledger> ledger_;
   std::unique_ptr<Gate> gate_;
 };
@@ -133,6 +135,8 @@ TEST_F(GateTest, ObservingRefusesNobody) {
   const Verdict verdict = gate().Reserve(Spec("a"), false);
   EXPECT_TRUE(verdict.admitted);
   EXPECT_NE(verdict.reason.find("would say: no room"), std::string::npos) << verdict.reason;
+  ASSERT_EQ(said_.size(), 1u) << "the log tells what would have been refused";
+  EXPECT_NE(said_[0].find("a is admitted: this agent only observes"), std::string::npos);
 }
 
 TEST_F(GateTest, WhatRunsAlreadyIsNeverRefused) {

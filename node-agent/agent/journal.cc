@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/agent/journal.h"
 
+#include <algorithm>
 #include <map>
 
 namespace ullage::agent {
@@ -50,6 +51,21 @@ void CompareVm(const VmState* was, const VmState& vm, Lines& lines) {
   }
 }
 
+// An action stands in each plan until its effect is seen; it is said when it begins, and each time
+// it fails.
+void CompareOutcome(const Report& before, const Outcome& outcome, Lines& lines) {
+  const std::string what =
+      std::string(Name(outcome.action.kind)) + " of " + outcome.action.id.value + ": ";
+  if (outcome.state == Outcome::State::kFailed) return lines.Warn(what + outcome.message);
+  const bool stood =
+      std::any_of(before.outcomes.begin(), before.outcomes.end(), [&](const Outcome& old) {
+        return old.action.id == outcome.action.id && old.action.kind == outcome.action.kind;
+      });
+  if (stood) return;
+  const std::string message = outcome.message.empty() ? "" : " (" + outcome.message + ")";
+  lines.Info(what + Name(outcome.state) + message + ": " + outcome.action.reason);
+}
+
 }  // namespace
 
 std::vector<Entry> Changes(const Report& before, const Report& now) {
@@ -69,11 +85,7 @@ std::vector<Entry> Changes(const Report& before, const Report& now) {
     lines.Info("published " + MiB(before.plan.capacity.published) + " → " +
                MiB(capacity.published) + ": " + capacity.reason);
   }
-  for (const Outcome& outcome : now.outcomes) {
-    if (outcome.state != Outcome::State::kFailed) continue;
-    lines.Warn(std::string(Name(outcome.action.kind)) + " of " + outcome.action.id.value + ": " +
-               outcome.message);
-  }
+  for (const Outcome& outcome : now.outcomes) CompareOutcome(before, outcome, lines);
   return lines.Take();
 }
 

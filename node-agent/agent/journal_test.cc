@@ -53,6 +53,16 @@ TEST(Changes, AFailedActionIsAWarning) {
   EXPECT_EQ(entries[0].level, Entry::Level::kWarning);
 }
 
+TEST(Changes, AnActionIsSaidWhenItBegins) {
+  Report now;
+  now.outcomes.push_back({{Action::Kind::kSwitchHintingOn, {"a"}, "it is off"},
+                          Outcome::State::kSkipped,
+                          "this agent only observes"});
+  EXPECT_EQ(Texts({}, now),
+            "switch-hinting-on of a: skipped (this agent only observes): it is off\n");
+  EXPECT_EQ(Texts(now, now), "");
+}
+
 TEST(Changes, CapacityThatMovesIsSaidWithItsReason) {
   Report now;
   now.plan.capacity.published = Bytes::MiB(128);

@@ -125,13 +125,20 @@ void Section::Text(const char* key, std::string& field) {
   if (auto text = Scalar(key)) field = std::move(*text);
 }
 
-void Section::AbsolutePath(const char* key, std::string& field) {
+void Section::AbsolutePathOrNone(const char* key, std::string& field) {
   const auto text = Scalar(key);
   if (!text) return;
   if (!text->empty() && !text->starts_with('/')) {
     return Fail((*node_)[key], key, "an absolute path is wanted, not \"" + *text + "\"");
   }
   field = *text;
+}
+
+void Section::AbsolutePath(const char* key, std::string& field) {
+  std::string path = field;
+  AbsolutePathOrNone(key, path);
+  if (path.empty()) return Fail((*node_)[key], key, "an absolute path is wanted, not \"\"");
+  field = std::move(path);
 }
 
 void Section::Size(const char* key, Bytes& field, Bytes low, Bytes high) {
@@ -157,7 +164,7 @@ void Section::Share(const char* key, Permyriad& field, Permyriad low, Permyriad 
 }
 
 void Section::Milliseconds(const char* key, milliseconds& field, milliseconds low,
-                           milliseconds high) {
+                           milliseconds high, milliseconds unit) {
   const auto text = Scalar(key);
   if (!text) return;
   const auto value = ParseDuration(*text);
@@ -167,6 +174,7 @@ void Section::Milliseconds(const char* key, milliseconds& field, milliseconds lo
   if (*value < low || *value > high) {
     return Fail((*node_)[key], key, "must lie from " + Show(low) + " to " + Show(high));
   }
+  if (*value % unit != milliseconds(0)) return Fail((*node_)[key], key, "whole seconds are wanted");
   field = *value;
 }
 

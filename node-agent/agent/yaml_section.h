@@ -26,8 +26,9 @@ namespace ullage::agent {
 class Section {
  public:
   void Text(const char* key, std::string& field);
-  /// Empty (the field's "none") or beginning with a slash.
   void AbsolutePath(const char* key, std::string& field);
+  /// The same, or empty: none.
+  void AbsolutePathOrNone(const char* key, std::string& field);
   /// "512MiB", "1GiB", "4096" (bytes).
   void Size(const char* key, Bytes& field, Bytes low, Bytes high);
   /// "10%", "2.5%".
@@ -36,7 +37,7 @@ class Section {
   template <typename D>
   void Duration(const char* key, D& field, D low, D high) {
     milliseconds value = std::chrono::duration_cast<milliseconds>(field);
-    Milliseconds(key, value, low, high);
+    Milliseconds(key, value, low, high, std::chrono::duration_cast<milliseconds>(D(1)));
     field = std::chrono::duration_cast<D>(value);
   }
   /// One of the given values, by Name() or as it stands.
@@ -60,7 +61,8 @@ class Section {
   struct State;
   Section(std::shared_ptr<State> state, std::shared_ptr<YAML::Node> node, std::string path);
 
-  void Milliseconds(const char* key, milliseconds& field, milliseconds low, milliseconds high);
+  void Milliseconds(const char* key, milliseconds& field, milliseconds low, milliseconds high,
+                    milliseconds unit);
   std::optional<std::size_t> Choice(const char* key, const std::vector<std::string>& names);
   std::optional<std::string> Scalar(const char* key);
   std::optional<YAML::Node> Take(const char* key);

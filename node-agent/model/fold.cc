@@ -30,7 +30,11 @@ void TakeCharge(VmState& vm, const ChargeSample& charge, const VmState* before) 
   vm.cgroup = charge.cgroup;
   vm.kernel_peak = charge.peak;
   vm.peak = Peak(vm, before);
-  if (vm.peak) vm.returned = std::max(*vm.peak - *vm.resident, Bytes());
+  // What the host swapped out was not given back: it is held still, elsewhere.
+  if (vm.peak) {
+    const Bytes held = *vm.resident + vm.swapped.value_or(Bytes());
+    vm.returned = std::max(*vm.peak - held, Bytes());
+  }
   if (!charge.fault.empty()) {
     vm.fault += vm.fault.empty() ? charge.fault : "; " + charge.fault;
   }
@@ -84,8 +88,11 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
     const VmId id = sample.qemu.spec.id;
     const ChargeSample charge = std::move(sample.charge);
     VmState& vm = vms[id] = FromQemu(std::move(sample), overhead);
-    const auto old = before.find(id);
-    TakeCharge(vm, charge, old == before.end() ? nullptr : old->second);
+    const auto found = before.find(id);
+    const VmState* old = found == before.end() ? nullptr : found->second;
+    const bool known = old != nullptr && old->epoch == vm.epoch && old->watched_since;
+    vm.watched_since = known ? old->watched_since : samples.at.boot;
+    TakeCharge(vm, charge, old);
   }
   for (const Grant& grant : samples.grants) {
     auto [at, bound] = vms.try_emplace(grant.spec.id);

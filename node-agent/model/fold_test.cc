@@ -61,6 +61,25 @@ TEST(Fold, ARebootStartsANewEpoch) {
   EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(600));
 }
 
+TEST(Fold, WhatWasSwappedOutHasNotReturned) {
+  Snapshot snapshot = Fold({}, One(500), kOverhead);
+  Samples samples = One(100);
+  samples.vms[0].charge.swapped = Bytes::MiB(300);
+  EXPECT_EQ(Fold(snapshot, std::move(samples), kOverhead).vms[0].returned, Bytes::MiB(100));
+}
+
+TEST(Fold, WatchesEachEpochAnew) {
+  Samples samples = One(100);
+  samples.at.boot = BootTime(seconds(5));
+  Snapshot snapshot = Fold({}, samples, kOverhead);
+  samples.at.boot = BootTime(seconds(9));
+  snapshot = Fold(snapshot, samples, kOverhead);
+  EXPECT_EQ(snapshot.vms[0].watched_since, BootTime(seconds(5)));
+  samples = One(100, 2);
+  samples.at.boot = BootTime(seconds(12));
+  EXPECT_EQ(Fold(snapshot, samples, kOverhead).vms[0].watched_since, BootTime(seconds(12)));
+}
+
 TEST(Fold, UnknownStaysUnknown) {
   Samples samples = One(100);
   samples.vms[0].charge = {};

@@ -10,7 +10,7 @@
 namespace ullage {
 
 /// Every term of the capacity sum (docs/policy.md):
-///   C1 = A + Rec − Σg − B − U − N     C2 = A + free swap − Σ(L − R) − B − U − N
+///   C1 = A + Rec − Σg − B − U − N     C2 = A − Σ(L − R) − B − U − N (swap is not counted)
 struct CapacityTerms {
   Bytes available;    ///< A: what the host has left, less its own reserve
   Bytes recoverable;  ///< Rec: what reclaim could win back within the horizon

@@ -19,12 +19,13 @@ struct VmState {
   std::optional<Bytes> swapped;
   std::optional<Bytes> peak;         ///< highest charge of this epoch
   std::optional<Bytes> kernel_peak;  ///< the cgroup's own high-water mark, which no reboot resets
-  std::optional<Bytes> returned;     ///< peak − charge: held once in this epoch, the host's again
+  std::optional<Bytes> returned;     ///< peak − charge − swap: held once, the host's again
   Hinting hinting = Hinting::kUnknown;
   HintingProof proof;
   GuestStats guest;
   Run run = Run::kUnknown;
   std::uint64_t epoch = 0;
+  std::optional<BootTime> watched_since;  ///< start of this epoch, as far as this agent saw it
   std::uint64_t cgroup = 0;
   std::optional<BootTime> answered_at;
   bool bound_only = false;  ///< granted, no QEMU seen yet

@@ -29,6 +29,10 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
     return whole("its QEMU has not answered for more than " +
                  std::to_string(params.stale_after.count()) + " s");
   }
+  if (!vm.watched_since || snapshot.at.boot - *vm.watched_since < params.history_min) {
+    return whole("watched for less than " + std::to_string(params.history_min.count()) +
+                 " s since its guest started: what it never touched it may still want");
+  }
   const Bytes allowance = vm.promised * params.growth;
   return {vm.spec.id, std::min(allowance, rest),
           "may grow by " + MiB(std::min(allowance, rest)) + " of the " + MiB(rest) +

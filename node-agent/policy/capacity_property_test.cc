@@ -29,6 +29,7 @@ class Generator {
     vm.ordinary = std::max(vm.promised - vm.reclaimed, Bytes());
     if (Chance(90)) vm.resident = Bytes::MiB(Int(0, 20000));
     if (Chance(90)) vm.answered_at = kNow - seconds(Int(0, 40));
+    if (Chance(90)) vm.watched_since = kNow - seconds(Int(0, 3600));
     if (Chance(10)) vm.spec.reclaim = Reclaim::kOff;
     vm.bound_only = Chance(5);
     vm.guest.usable = Bytes(Int(0, std::numeric_limits<std::int64_t>::max()));
@@ -96,12 +97,15 @@ TEST(CapacityProperty, AMissingInputNeverRaisesIt) {
     Snapshot blind = node;
     VmState& vm = blind.vms[static_cast<std::size_t>(
         generator.Int(0, static_cast<std::int64_t>(node.vms.size()) - 1))];
-    switch (generator.Int(0, 3)) {
+    switch (generator.Int(0, 4)) {
       case 0:
         vm.resident.reset();
         break;
       case 1:
         vm.answered_at.reset();
+        break;
+      case 3:
+        vm.watched_since.reset();
         break;
       case 2:
         blind.host.available.reset();

@@ -26,6 +26,7 @@ VmState Vm(const char* id, std::int64_t resident_mib) {
   vm.resident = Bytes::MiB(resident_mib);
   vm.hinting = Hinting::kOn;
   vm.answered_at = kNow;
+  vm.watched_since = kNow - seconds(600);
   return vm;
 }
 
@@ -96,6 +97,8 @@ TEST(Decide, WhoeverIsUnknownMayClaimAll) {
   EXPECT_EQ(growth([](VmState& vm) { vm.answered_at = kNow - seconds(31); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.spec.reclaim = Reclaim::kOff; }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.reclaimed = Bytes::MiB(64); }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.watched_since = kNow - seconds(599); }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.watched_since.reset(); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.resident.reset(); }), 1152);
   EXPECT_EQ(growth([](VmState& vm) { vm.resident = Bytes::MiB(2000); }), 0) << "above its promise";
 }

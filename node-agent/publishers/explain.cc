@@ -102,7 +102,7 @@ std::string ToDo(const VmState& vm) {
       return vm.proof.at_next_start.value_or(false)
                  ? "To do: shut it down and start it; its definition already offers hinting then."
                  : "To do: set freePageReporting='on' at the domain's <memballoon>, or run the "
-                   "agent in mode reclaim, which does; then start it anew.";
+                   "agent in mode publish, which does; then start it anew.";
     case Hinting::kNotNegotiated:
       return "To do: load a balloon driver in the guest that reports free pages (Linux 5.7 or "
              "newer, or ullage_balloon.ko).";

@@ -137,7 +137,7 @@ AgentInLab::AgentInLab(const Lab& lab, const std::string& more_config) : lab_(la
       << "state_dir: " << lab_.dir() << "/state/agent\nlisten: 127.0.0.1:0\n"
       << "host: {cgroup: " << lab_.host_cgroup() << ", reserve: 0}\n"
       << "libvirt: {refresh: 500ms, proof_period: 1s, list_period: 1s, deadline: 1500ms}\n"
-      << "policy: {rise_delay: 0s, rise_step: 100%, ratio_cap: 200%}\n"
+      << "policy: {history_min: 0s, rise_delay: 0s, rise_step: 100%, ratio_cap: 200%}\n"
       << more_config;
   Start();
 }
