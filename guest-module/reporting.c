@@ -35,12 +35,6 @@ struct piece {
 	unsigned int len;
 };
 
-static void arm_pass(struct ullage_balloon *ub, unsigned long delay)
-{
-	/* The core's own queue; refused by itself while it is being cancelled. */
-	mod_delayed_work(system_wq, &ub->prdev.work, delay);
-}
-
 /* Jiffies until the rate allows the next report. */
 static unsigned long debt(struct ullage_balloon *ub)
 {
@@ -193,7 +187,7 @@ static int report(struct page_reporting_dev_info *prdev,
 	wait = debt(ub);
 	if (wait) {
 		ullage_count(ub, ULLAGE_C_PACED_WAITS, 1);
-		arm_pass(ub, wait);
+		ullage_arm_pass(ub, wait);
 		return -EAGAIN;
 	}
 	/* The next large free starts a pass again; no timer waits for it. */
@@ -222,7 +216,7 @@ static int report(struct page_reporting_dev_info *prdev,
 	spend_haste(ub, bytes);
 	if (churning(ub))
 		ullage_count(ub, ULLAGE_C_CHURN_WAITS, 1);
-	arm_pass(ub, pass_delay(ub, ullage_param_pass_delay_ms()));
+	ullage_arm_pass(ub, pass_delay(ub, ullage_param_pass_delay_ms()));
 	return 0;
 }
 
@@ -305,5 +299,5 @@ void ullage_reporting_repace(struct ullage_balloon *ub)
 	atomic64_set(&ub->next_report_ns, 0);
 	atomic64_set(&ub->haste_spent_ns, 0);
 	if (delayed_work_pending(&ub->prdev.work))
-		arm_pass(ub, ullage_first_pass_delay(ub));
+		ullage_arm_pass(ub, ullage_first_pass_delay(ub));
 }

@@ -5,8 +5,9 @@
  * When a large block becomes free, the kernel's core starts a timer of 2 s
  * with the zone's lock held and tells no driver. Starting a timer passes the
  * timer_start tracepoint, though: a probe there compares one pointer and, if
- * it is the core's timer and set further away than the settle time, raises an
- * interrupt on this CPU. That handler, outside all locks, moves the pass.
+ * it is the core's timer, set by the core and further away than the settle
+ * time, raises an interrupt on this CPU. That handler, outside all locks,
+ * moves the pass.
  *
  * Nothing polls, nothing wakes an idle guest, and without the tracepoint (or
  * with early_start=0) the first pass comes after the core's own 2 s.
@@ -14,6 +15,7 @@
 
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
+#include <linux/percpu.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
 #include <trace/events/timer.h>
@@ -22,6 +24,25 @@
 #include "ullage.h"
 
 static struct tracepoint *timer_start_tp;
+
+/* This CPU is setting the timer of a pass for this driver itself. */
+static DEFINE_PER_CPU(bool, arming);
+
+/*
+ * A pass @delay jiffies from now, from any context. The core's own queue;
+ * refused by itself while the work is being cancelled. The timer is set within
+ * the call, and without interrupts nobody else sets one on this CPU meanwhile.
+ */
+void ullage_arm_pass(struct ullage_balloon *ub, unsigned long delay)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	__this_cpu_write(arming, true);
+	mod_delayed_work(system_wq, &ub->prdev.work, delay);
+	__this_cpu_write(arming, false);
+	local_irq_restore(flags);
+}
 
 static void find_tp(struct tracepoint *tp, void *found)
 {
@@ -48,8 +69,10 @@ static void on_timer_start(void *data, struct timer_list *timer,
 
 	if (likely(timer != &ub->prdev.work.timer))
 		return;
-	/* One tick of grace: a pass that this driver armed is never "too far". */
-	if (time_after(timer->expires, jiffies + ullage_first_pass_delay(ub) + 1))
+	/* What this driver armed is where it belongs, however far away. */
+	if (__this_cpu_read(arming))
+		return;
+	if (time_after(timer->expires, jiffies + ullage_first_pass_delay(ub)))
 		irq_work_queue(&ub->early_start);
 }
 
@@ -60,7 +83,7 @@ static void early_start_fn(struct irq_work *work)
 	/* It may have run since; then there is nothing to bring forward. */
 	if (!delayed_work_pending(&ub->prdev.work))
 		return;
-	mod_delayed_work(system_wq, &ub->prdev.work, ullage_first_pass_delay(ub));
+	ullage_arm_pass(ub, ullage_first_pass_delay(ub));
 	ullage_count(ub, ULLAGE_C_EARLY_STARTS, 1);
 }
 

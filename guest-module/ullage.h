@@ -145,6 +145,7 @@ unsigned long ullage_first_pass_delay(struct ullage_balloon *ub);
 
 /* trigger.c */
 void ullage_trigger_find(void);
+void ullage_arm_pass(struct ullage_balloon *ub, unsigned long delay);
 void ullage_trigger_init(struct ullage_balloon *ub);
 int ullage_trigger_attach(struct ullage_balloon *ub);
 void ullage_trigger_detach(struct ullage_balloon *ub);
