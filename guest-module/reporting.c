@@ -66,19 +66,22 @@ static void charge(struct ullage_balloon *ub, u64 bytes)
  * Memory that is taken again right after its report costs a fault a block and
  * gains nothing. So haste is a credit: the guest's whole memory once in
  * churn_s seconds, saved up to CHURN_BURST times. A guest that has spent it
- * gets the kernel's own pace until its frees become rare again.
+ * gets the kernel's own pace until its frees become rare again. What it frees
+ * meanwhile counts too, but never for more than one churn_s beyond that, which
+ * is so the longest that a guest waits for haste after it stopped churning.
  */
 static void spend_haste(struct ullage_balloon *ub, u64 bytes)
 {
 	u64 window = (u64)ullage_param_churn_s() * NSEC_PER_SEC;
 	s64 now = ktime_get_ns();
+	s64 spent;
 
 	if (!window)
 		return;
 	/* At most 2^15 pages of 2^40 ns each: no overflow. */
-	atomic64_set(&ub->haste_spent_ns,
-		     max_t(s64, now, atomic64_read(&ub->haste_spent_ns)) +
-		     div64_u64((bytes >> PAGE_SHIFT) * window, totalram_pages()));
+	spent = max_t(s64, now, atomic64_read(&ub->haste_spent_ns)) +
+		div64_u64((bytes >> PAGE_SHIFT) * window, totalram_pages());
+	atomic64_set(&ub->haste_spent_ns, min_t(s64, spent, now + (CHURN_BURST + 1) * window));
 }
 
 static bool churning(struct ullage_balloon *ub)
