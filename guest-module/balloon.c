@@ -169,6 +169,17 @@ static void requeue(struct ullage_balloon *ub, unsigned long delay)
 	spin_unlock_irqrestore(&ub->stop_lock, flags);
 }
 
+/* A look at the host's wish in at most @delay; one that is sooner stays so. */
+static void requeue_by(struct ullage_balloon *ub, unsigned long delay)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&ub->stop_lock, flags);
+	if (!ub->stopping)
+		queue_delayed_work(system_freezable_wq, &ub->size_work, delay);
+	spin_unlock_irqrestore(&ub->stop_lock, flags);
+}
+
 /* No page to be had now: ask again later, and less often each time. */
 static void retry_later(struct ullage_balloon *ub, s64 missing)
 {
@@ -238,6 +249,8 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 
 	WRITE_ONCE(ub->hold_until, jiffies + OOM_HOLD);
 	WRITE_ONCE(ub->hold, true);
+	/* Nothing else would look at the host's wish again. */
+	requeue_by(ub, OOM_HOLD + 1);
 	write_actual(ub);
 	*pages += sum / ULLAGE_PFNS_PER_PAGE;
 	ullage_count(ub, ULLAGE_C_OOM_DEFLATED_PAGES, sum);
