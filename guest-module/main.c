@@ -26,15 +26,15 @@ static void host_answered(struct virtqueue *vq)
 }
 
 /*
- * A device that does not answer may still act on the memory it was shown.
- * Only a reset takes that memory back, so that unloading can go on.
+ * A device that does not answer, or not in a way that can be understood, may
+ * still act on the memory it was shown. Only a reset takes that memory back.
  */
 void ullage_give_up(struct ullage_balloon *ub)
 {
 	mutex_lock(&ub->reset_lock);
 	if (!ub->dead) {
 		dev_err(&ub->vdev->dev,
-			"the device is broken or does not answer: resetting it to be able to leave it\n");
+			"the device is broken or does not answer: resetting it; unbind and bind it to start over\n");
 		virtio_break_device(ub->vdev);
 		virtio_reset_device(ub->vdev);
 		WRITE_ONCE(ub->dead, true);
@@ -74,7 +74,11 @@ int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		if (READ_ONCE(ub->stopping))
 			ullage_give_up(ub);
 	}
-	return answered ? 0 : -EIO;
+	if (answered)
+		return 0;
+	/* The queue is broken, which does not keep the host from its work. */
+	ullage_give_up(ub);
+	return -EIO;
 }
 
 /*
