@@ -13,6 +13,8 @@
 
 /* How long an answer may take before the log says that it is missing. */
 #define HOST_TIMEOUT	(10 * HZ)
+/* How long unbinding, unloading and suspending may wait for the host in all. */
+#define STOP_TIMEOUT	(20 * HZ)
 
 /* Guards the list and starting and stopping of reporting on its devices. */
 DEFINE_MUTEX(ullage_devices_lock);
@@ -43,6 +45,18 @@ void ullage_give_up(struct ullage_balloon *ub)
 	wake_up_all(&ub->host_answer);
 }
 
+/* Jiffies that are left for what @ub still has to do; 0: it must give up. */
+unsigned long ullage_time_left(struct ullage_balloon *ub)
+{
+	unsigned long now = jiffies;
+
+	if (!smp_load_acquire(&ub->stopping))
+		return HOST_TIMEOUT;
+	if (time_after_eq(now, READ_ONCE(ub->stop_by)))
+		return 0;
+	return min_t(unsigned long, HOST_TIMEOUT, READ_ONCE(ub->stop_by) - now);
+}
+
 /*
  * Show the host @nents pieces of memory and wait until it has taken note.
  * Never returns while the host may still act on them, except after a reset.
@@ -52,6 +66,7 @@ void ullage_give_up(struct ullage_balloon *ub)
 int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		    struct scatterlist *sg, unsigned int nents, bool in)
 {
+	unsigned long wait, t0 = jiffies;
 	bool answered = false;
 	unsigned int len;
 	int err;
@@ -64,15 +79,23 @@ int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		return err;
 
 	virtqueue_kick(vq);
-	while (!wait_event_timeout(ub->host_answer,
-				   (answered = virtqueue_get_buf(vq, &len)) ||
-				   virtqueue_is_broken(vq), HOST_TIMEOUT)) {
+	while (!answered && !virtqueue_is_broken(vq)) {
+		wait = ullage_time_left(ub);
+		if (!wait) {
+			ullage_give_up(ub);
+			break;
+		}
+		if (wait_event_timeout(ub->host_answer,
+				       (answered = virtqueue_get_buf(vq, &len)) ||
+				       virtqueue_is_broken(vq), wait))
+			break;
+		if (time_before(jiffies, t0 + HOST_TIMEOUT))
+			continue;
+		t0 = jiffies;
 		ullage_count(ub, ULLAGE_C_HOST_TIMEOUTS, 1);
 		dev_warn_ratelimited(&ub->vdev->dev,
 				     "no answer on queue %s for %u s: is the VM's host overloaded or its QEMU stuck?\n",
 				     vq->name, HOST_TIMEOUT / HZ);
-		if (READ_ONCE(ub->stopping))
-			ullage_give_up(ub);
 	}
 	if (answered)
 		return 0;
@@ -160,12 +183,13 @@ static int bring_up(struct ullage_balloon *ub)
 /*
  * Reporting ends first: its core runs on a work queue that suspend does not
  * freeze. Pages go home while the queues still live, so that the host learns
- * of each of them.
+ * of each of them, or STOP_TIMEOUT ends it with a reset.
  */
 static void bring_down(struct ullage_balloon *ub)
 {
 	spin_lock_irq(&ub->stop_lock);
-	WRITE_ONCE(ub->stopping, true);
+	WRITE_ONCE(ub->stop_by, jiffies + STOP_TIMEOUT);
+	smp_store_release(&ub->stopping, true);
 	spin_unlock_irq(&ub->stop_lock);
 
 	mutex_lock(&ullage_devices_lock);

@@ -184,6 +184,9 @@ static int report(struct page_reporting_dev_info *prdev,
 
 	if (WARN_ON_ONCE(!nents || nents > PAGE_REPORTING_CAPACITY))
 		return -EINVAL;
+	/* Whoever stops it waits for the end of this pass. */
+	if (READ_ONCE(ub->stopping) || !ullage_param_reporting())
+		return -ESHUTDOWN;
 	for_each_sg(sgl, sg, nents, i)
 		bytes += sg->length;
 

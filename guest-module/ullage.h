@@ -76,6 +76,7 @@ struct ullage_balloon {
 	wait_queue_head_t host_answer;
 	/* Set under stop_lock: no new work, and no endless wait for the host. */
 	bool stopping;
+	unsigned long stop_by;
 	spinlock_t stop_lock;
 	/* The device was reset because it never answered; under reset_lock. */
 	bool dead;
@@ -121,6 +122,7 @@ static inline void ullage_count(struct ullage_balloon *ub,
 extern struct mutex ullage_devices_lock;
 extern struct list_head ullage_devices;
 void ullage_give_up(struct ullage_balloon *ub);
+unsigned long ullage_time_left(struct ullage_balloon *ub);
 int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		    struct scatterlist *sg, unsigned int nents, bool in);
 
