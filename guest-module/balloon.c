@@ -265,6 +265,8 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
  * Compaction wants @page elsewhere: @newpage takes its place in the balloon.
  * Both are locked and @page is on no list. The balloon's lock is only tried:
  * its holder may wait for the host, and compaction has other pages to move.
+ * What follows after that lock is dropped is safe: @newpage stays locked until
+ * this returns, and deflating passes over locked pages.
  */
 static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
 			struct page *page, enum migrate_mode mode)
@@ -274,6 +276,12 @@ static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
 
 	if (!mutex_trylock(&ub->balloon_lock))
 		return -EAGAIN;
+	/* A host that cannot be told would go on with the old page. */
+	if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE]) ||
+	    virtqueue_is_broken(ub->vqs[ULLAGE_Q_DEFLATE])) {
+		mutex_unlock(&ub->balloon_lock);
+		return -EAGAIN;
+	}
 
 	/* The balloon's own reference; compaction drops the one it came with. */
 	get_page(newpage);
@@ -289,7 +297,10 @@ static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
 	__count_vm_event(BALLOON_MIGRATE);
 	spin_unlock_irqrestore(&info->pages_lock, flags);
 
-	/* Inflate first, so that the host never sees the balloon shrink. */
+	/*
+	 * Inflate first, so that the host never sees the balloon shrink. If one
+	 * of the two fails now, the device has been reset and holds neither page.
+	 */
 	tell_host(ub, ULLAGE_Q_INFLATE, put_pfns(ub, 0, newpage));
 	tell_host(ub, ULLAGE_Q_DEFLATE, put_pfns(ub, 0, page));
 	mutex_unlock(&ub->balloon_lock);
