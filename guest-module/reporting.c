@@ -297,13 +297,17 @@ void ullage_reporting_stop(struct ullage_balloon *ub)
 	dev_info(&ub->vdev->dev, "free page reporting is off\n");
 }
 
-/* A pass that waits under an old pace gets the new one; under ullage_devices_lock. */
+/*
+ * The pace has changed: what it held back may go, and what waits under the old
+ * one waits under the new one. Nothing may be pending, for instance where the
+ * floor ended the last pass, so a pass is always asked for. Under
+ * ullage_devices_lock.
+ */
 void ullage_reporting_repace(struct ullage_balloon *ub)
 {
 	if (!ub->reporting)
 		return;
 	atomic64_set(&ub->next_report_ns, 0);
 	atomic64_set(&ub->haste_spent_ns, 0);
-	if (delayed_work_pending(&ub->prdev.work))
-		ullage_arm_pass(ub, ullage_first_pass_delay(ub));
+	ullage_arm_pass(ub, ullage_first_pass_delay(ub));
 }
