@@ -38,16 +38,30 @@
 #endif
 
 /*
- * From 6.12 on the first driver's order stays for good and later ones are
- * ignored, but the variable is exported, so it is written instead.
+ * Up to 6.1 each registration sets the core's smallest block from the driver's
+ * order. Later kernels (some version between 6.2 and 6.12; built and run: 6.1
+ * and 6.12) keep the first driver's for good and ignore the next one's, but
+ * export the variable, which Kbuild looks up in the kernel's list of symbols:
+ * there it is written, and what it was comes back when reporting ends, so that
+ * the next driver finds what it would have found without this one.
  */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#ifdef ULLAGE_HAVE_CORE_ORDER
 extern unsigned int page_reporting_order;
+static inline unsigned int ullage_core_order(void)
+{
+	return page_reporting_order;
+}
+
 static inline void ullage_set_core_order(unsigned int order)
 {
 	page_reporting_order = order;
 }
 #else
+static inline unsigned int ullage_core_order(void)
+{
+	return 0;
+}
+
 static inline void ullage_set_core_order(unsigned int order)
 {
 }

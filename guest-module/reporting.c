@@ -235,6 +235,7 @@ static int start(struct ullage_balloon *ub)
 	ub->prdev.order = order;
 	atomic64_set(&ub->next_report_ns, 0);
 	atomic64_set(&ub->haste_spent_ns, 0);
+	ub->core_order = ullage_core_order();
 	err = page_reporting_register(&ub->prdev);
 	if (err) {
 		dev_err(&ub->vdev->dev,
@@ -292,6 +293,7 @@ void ullage_reporting_stop(struct ullage_balloon *ub)
 	if (!ub->reporting)
 		return;
 	page_reporting_unregister(&ub->prdev);
+	ullage_set_core_order(ub->core_order);
 	ub->reporting = false;
 	reporter = NULL;
 	dev_info(&ub->vdev->dev, "free page reporting is off\n");

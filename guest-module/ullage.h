@@ -100,9 +100,11 @@ struct ullage_balloon {
 	struct work_struct stats_work;
 	struct virtio_balloon_stat stats[VIRTIO_BALLOON_S_NR];
 
-	/* Reporting; these two under ullage_devices_lock. */
+	/* Reporting; these three under ullage_devices_lock. */
 	bool reporting;
 	bool triggered;
+	/* The core's smallest block before this driver's. */
+	unsigned int core_order;
 	struct page_reporting_dev_info prdev;
 	struct scatterlist report_sg[PAGE_REPORTING_CAPACITY];
 	atomic64_t next_report_ns;
