@@ -62,13 +62,12 @@ static int set(const struct kernel_param *kp, unsigned int value)
 
 	mutex_lock(&ullage_devices_lock);
 	old = p->value;
-	if (value != old) {
-		WRITE_ONCE(p->value, value);
-		err = apply(p);
-		if (err) {
-			WRITE_ONCE(p->value, old);
-			apply(p);
-		}
+	WRITE_ONCE(p->value, value);
+	/* An old value, too: it may not have come into effect when it was set. */
+	err = apply(p);
+	if (err && value != old) {
+		WRITE_ONCE(p->value, old);
+		apply(p);
 	}
 	mutex_unlock(&ullage_devices_lock);
 	return err;
