@@ -180,13 +180,21 @@ static void requeue_by(struct ullage_balloon *ub, unsigned long delay)
 	spin_unlock_irqrestore(&ub->stop_lock, flags);
 }
 
-/* No page to be had now: ask again later, and less often each time. */
+/* Nothing could be moved now: ask again later, and less often each time. */
 static void retry_later(struct ullage_balloon *ub, s64 missing)
 {
-	ullage_count(ub, ULLAGE_C_INFLATE_FAILURES, 1);
-	dev_info_ratelimited(&ub->vdev->dev,
-			     "the guest has no page to spare; the host wants %lld MiB more, trying again in %u ms\n",
-			     missing >> (20 - VIRTIO_BALLOON_PFN_SHIFT), ub->retry_ms);
+	s64 mib = abs(missing) >> (20 - VIRTIO_BALLOON_PFN_SHIFT);
+
+	if (missing > 0) {
+		ullage_count(ub, ULLAGE_C_INFLATE_FAILURES, 1);
+		dev_info_ratelimited(&ub->vdev->dev,
+				     "the guest has no page to spare; the host wants %lld MiB more, trying again in %u ms\n",
+				     mib, ub->retry_ms);
+	} else {
+		dev_info_ratelimited(&ub->vdev->dev,
+				     "no page leaves the balloon now; the host gives %lld MiB back, trying again in %u ms\n",
+				     mib, ub->retry_ms);
+	}
 	requeue(ub, msecs_to_jiffies(ub->retry_ms));
 	ub->retry_ms = min(2 * ub->retry_ms, (unsigned int)RETRY_MAX_MS);
 }
@@ -198,12 +206,12 @@ static void size_work_fn(struct work_struct *work)
 	unsigned int i, moved = 1;
 	s64 missing = 0;
 
-	/* A broken queue takes no answer back; what is in the balloon stays there. */
-	if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE]))
-		return;
 	for (i = 0; i < BATCHES_PER_RUN && moved; i++) {
 		missing = distance(ub);
 		if (!missing)
+			break;
+		/* A broken queue takes no answer back; pages can only come home. */
+		if (missing > 0 && virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE]))
 			break;
 		if (missing > 0 && READ_ONCE(ub->hold)) {
 			if (time_before(jiffies, READ_ONCE(ub->hold_until))) {
@@ -220,7 +228,7 @@ static void size_work_fn(struct work_struct *work)
 	}
 	write_actual(ub);
 
-	if (!moved)
+	if (!moved && (missing < 0 || !virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE])))
 		retry_later(ub, missing);
 	else if (i == BATCHES_PER_RUN)
 		requeue(ub, 0);
