@@ -18,6 +18,10 @@
 #define OOM_BATCHES	1
 /* After an OOM the host's wish to inflate waits this long. */
 #define OOM_HOLD	(10 * HZ)
+/* How long an OOM waits for another user of the balloon; he may be waiting for the host. */
+#define OOM_WAIT	(2 * HZ)
+/* Before notifiers of the default priority, as the stock driver is. */
+#define OOM_PRIORITY	80
 #define RETRY_MIN_MS	200
 #define RETRY_MAX_MS	5000
 
@@ -143,11 +147,19 @@ static unsigned int deflate(struct ullage_balloon *ub, unsigned int want)
 	return n;
 }
 
-static void write_actual(struct ullage_balloon *ub)
+/* Under balloon_lock, so that an older figure never overwrites a newer one. */
+static void write_actual_locked(struct ullage_balloon *ub)
 {
 	__u32 actual = READ_ONCE(ub->num_pfns);
 
 	virtio_cwrite_le(ub->vdev, struct virtio_balloon_config, actual, &actual);
+}
+
+static void write_actual(struct ullage_balloon *ub)
+{
+	mutex_lock(&ub->balloon_lock);
+	write_actual_locked(ub);
+	mutex_unlock(&ub->balloon_lock);
 }
 
 /* How far the balloon is from what the host wants; positive: too small. */
@@ -240,18 +252,36 @@ void ullage_balloon_resize(struct ullage_balloon *ub)
 	requeue(ub, 0);
 }
 
+/* Take balloon_lock within OOM_WAIT; its holder needs no memory. */
+static bool lock_for_oom(struct ullage_balloon *ub)
+{
+	unsigned long until = jiffies + OOM_WAIT;
+
+	while (!mutex_trylock(&ub->balloon_lock)) {
+		if (time_after(jiffies, until))
+			return false;
+		schedule_timeout_uninterruptible(1);
+	}
+	return true;
+}
+
 static int oom_notify(struct notifier_block *nb, unsigned long unused, void *freed)
 {
 	struct ullage_balloon *ub = container_of(nb, struct ullage_balloon, oom_nb);
 	unsigned long *pages = freed;
 	unsigned int i, n, sum = 0;
 
+	if (!lock_for_oom(ub))
+		return NOTIFY_OK;
 	for (i = 0; i < OOM_BATCHES; i++) {
-		n = deflate(ub, ULLAGE_BATCH_PFNS);
+		n = deflate_locked(ub, ULLAGE_BATCH_PFNS);
 		sum += n;
 		if (!n)
 			break;
 	}
+	if (sum)
+		write_actual_locked(ub);
+	mutex_unlock(&ub->balloon_lock);
 	if (!sum)
 		return NOTIFY_OK;
 
@@ -259,7 +289,6 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	WRITE_ONCE(ub->hold, true);
 	/* Nothing else would look at the host's wish again. */
 	requeue_by(ub, OOM_HOLD + 1);
-	write_actual(ub);
 	*pages += sum / ULLAGE_PFNS_PER_PAGE;
 	ullage_count(ub, ULLAGE_C_OOM_DEFLATED_PAGES, sum);
 	dev_info_ratelimited(&ub->vdev->dev,
@@ -331,6 +360,7 @@ void ullage_balloon_init(struct ullage_balloon *ub)
 	INIT_DELAYED_WORK(&ub->size_work, size_work_fn);
 	ub->retry_ms = RETRY_MIN_MS;
 	ub->oom_nb.notifier_call = oom_notify;
+	ub->oom_nb.priority = OOM_PRIORITY;
 }
 
 int ullage_balloon_start(struct ullage_balloon *ub)
