@@ -391,7 +391,8 @@ void ullage_balloon_stop(struct ullage_balloon *ub)
 void ullage_balloon_empty(struct ullage_balloon *ub)
 {
 	while (ub->num_pfns) {
-		if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_DEFLATE]) || !ullage_time_left(ub))
+		if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_DEFLATE]) ||
+		    !list_empty(&ub->untold) || !ullage_time_left(ub))
 			ullage_give_up(ub);
 		if (!deflate(ub, ULLAGE_BATCH_PFNS))
 			schedule_timeout_uninterruptible(1);

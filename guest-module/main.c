@@ -160,14 +160,13 @@ static int bring_up(struct ullage_balloon *ub)
 		return err;
 	}
 	tell_poison(ub->vdev);
-	virtio_device_ready(ub->vdev);
-
 	err = ullage_balloon_start(ub);
 	if (err) {
-		virtio_reset_device(ub->vdev);
 		ub->vdev->config->del_vqs(ub->vdev);
 		return err;
 	}
+	ullage_stats_prime(ub);
+	virtio_device_ready(ub->vdev);
 	ullage_stats_start(ub);
 
 	mutex_lock(&ullage_devices_lock);

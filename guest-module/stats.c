@@ -55,20 +55,22 @@ static unsigned int fill(struct ullage_balloon *ub)
 }
 
 /* The ring is empty when this runs: its one buffer is in our hands. */
-static void send(struct ullage_balloon *ub)
+static int queue_buffer(struct ullage_balloon *ub)
 {
-	struct virtqueue *vq = ub->vqs[ULLAGE_Q_STATS];
 	struct scatterlist sg;
 	int err;
 
 	sg_init_one(&sg, ub->stats, fill(ub) * sizeof(ub->stats[0]));
-	err = virtqueue_add_outbuf(vq, &sg, 1, ub, GFP_KERNEL);
-	if (err) {
+	err = virtqueue_add_outbuf(ub->vqs[ULLAGE_Q_STATS], &sg, 1, ub, GFP_KERNEL);
+	if (err)
 		dev_err_ratelimited(&ub->vdev->dev,
 				    "cannot queue statistics: %d; they stay at their last values\n", err);
-		return;
-	}
-	virtqueue_kick(vq);
+	return err;
+}
+
+static void send(struct ullage_balloon *ub)
+{
+	virtqueue_kick(ub->vqs[ULLAGE_Q_STATS]);
 	ullage_count(ub, ULLAGE_C_STATS_UPDATES, 1);
 }
 
@@ -77,7 +79,7 @@ static void stats_work_fn(struct work_struct *work)
 	struct ullage_balloon *ub = container_of(work, struct ullage_balloon, stats_work);
 	unsigned int len;
 
-	if (virtqueue_get_buf(ub->vqs[ULLAGE_Q_STATS], &len))
+	if (virtqueue_get_buf(ub->vqs[ULLAGE_Q_STATS], &len) && !queue_buffer(ub))
 		send(ub);
 }
 
@@ -98,9 +100,16 @@ void ullage_stats_init(struct ullage_balloon *ub)
 	INIT_WORK(&ub->stats_work, stats_work_fn);
 }
 
+/* Before the device is ready: it may look for its buffer as soon as it is. */
+void ullage_stats_prime(struct ullage_balloon *ub)
+{
+	ub->stats_primed = ub->vqs[ULLAGE_Q_STATS] && !queue_buffer(ub);
+}
+
+/* And it must not be told of it earlier than that. */
 void ullage_stats_start(struct ullage_balloon *ub)
 {
-	if (ub->vqs[ULLAGE_Q_STATS])
+	if (ub->stats_primed)
 		send(ub);
 }
 

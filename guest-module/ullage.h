@@ -99,6 +99,7 @@ struct ullage_balloon {
 	/* Statistics; only stats_work touches the buffer once it is queued. */
 	struct work_struct stats_work;
 	struct virtio_balloon_stat stats[VIRTIO_BALLOON_S_NR];
+	bool stats_primed;
 
 	/* Reporting; these three under ullage_devices_lock. */
 	bool reporting;
@@ -137,6 +138,7 @@ void ullage_balloon_resize(struct ullage_balloon *ub);
 
 /* stats.c */
 void ullage_stats_init(struct ullage_balloon *ub);
+void ullage_stats_prime(struct ullage_balloon *ub);
 void ullage_stats_start(struct ullage_balloon *ub);
 void ullage_stats_stop(struct ullage_balloon *ub);
 void ullage_stats_request(struct virtqueue *vq);
