@@ -57,7 +57,10 @@ Result<agent::Config> Load(const Flags& flags) {
   auto config = agent::LoadConfig(flags.config);
   const bool absent = !config && config.error().code() == Code::kGone;
   if (absent && !flags.config_given) return agent::Config{};
-  if (config && flags.dry_run) config->mode = agent::Mode::kObserve;
+  if (config && flags.dry_run) {
+    config->mode = agent::Mode::kObserve;
+    config->state_dir += "/dry-run";  // what it would have promised must not count later
+  }
   return config;
 }
 

@@ -18,11 +18,17 @@ bool Listed(const Snapshot& snapshot) {
 
 }  // namespace
 
-policy::Room Gate::RoomNow() const {
+// libvirt asks only for a VM that does not run, so what the last tick counted it with is its own
+// again: a VM that stops and starts on a full host gets its place back, and nobody else does.
+policy::Room Gate::RoomFor(const VmId& vm) const {
   policy::Room room = room_;
   for (const Pending& pending : pending_) {
-    room.unsold -= pending.ordinary;
-    room.additional -= pending.reclaimed;
+    room.unsold -= pending.share.ordinary;
+    room.additional -= pending.share.reclaimed;
+  }
+  if (const auto own = counted_.find(vm); own != counted_.end()) {
+    room.unsold += own->second.ordinary;
+    room.additional += own->second.reclaimed;
   }
   return room;
 }
@@ -35,23 +41,29 @@ Verdict Gate::Reserve(const VmSpec& vm, bool already_running) {
 
 Verdict Gate::Decide(const VmSpec& vm, bool already_running) {
   std::unique_lock lock(mutex_);
-  if (const auto held = ledger_.Find(vm.id); held && SamePromise(held->spec, vm)) {
+  const auto held = ledger_.Find(vm.id);
+  if (held && SamePromise(held->spec, vm)) {
     return {true, "already admitted", held->ordinary + held->reclaimed, held->ordinary,
             held->reclaimed};
   }
   if (already_running) {
     const Bytes promised = Promised(vm, params_.overhead);
-    return Write(vm, {true, "it runs already", promised, promised, Bytes()});
+    const Bytes reclaimed = held ? held->reclaimed : Bytes();
+    const Bytes ordinary = std::max(promised - reclaimed, Bytes());
+    return Write(vm, {true, "it runs already", ordinary + reclaimed, ordinary, reclaimed});
   }
-  known_.wait_for(lock, options_.patience, [&] { return room_.known; });
-  Verdict verdict = policy::Admit(RoomNow(), vm, params_);
-  if (!verdict.admitted && !options_.enforce) {
+  if (options_.enforce) known_.wait_for(lock, options_.patience, [&] { return room_.known; });
+  Verdict verdict = policy::Admit(RoomFor(vm.id), vm, params_);
+  if (!verdict.admitted && options_.enforce) return verdict;
+  if (!verdict.admitted) {
     verdict.admitted = true;
     verdict.ordinary = verdict.promised;
     verdict.reason = "this agent only observes; it would say: " + verdict.reason;
   }
-  if (!verdict.admitted) return verdict;
-  return Write(vm, std::move(verdict));
+  const Verdict written = Write(vm, verdict);
+  if (written.admitted || options_.enforce) return written;
+  verdict.reason += "; and " + written.reason;
+  return verdict;
 }
 
 Verdict Gate::Write(const VmSpec& vm, Verdict verdict) {
@@ -59,20 +71,25 @@ Verdict Gate::Write(const VmSpec& vm, Verdict verdict) {
   if (const Status written = ledger_.Put(grant); !written) {
     return {false, written.error().message(), verdict.promised, Bytes(), Bytes()};
   }
-  pending_.push_back({++sequence_, verdict.ordinary, verdict.reclaimed});
+  pending_.push_back({++sequence_, {verdict.ordinary, verdict.reclaimed}});
+  counted_.erase(vm.id);
+  released_.erase(vm.id);
   missing_.erase(vm.id);
   return verdict;
 }
 
 bool Gate::Release(const VmId& vm) {
-  // What it held shows as room at the next tick, once its memory has been seen to be free.
+  // What it held shows as room for others at the next tick, once its memory has been seen to be
+  // free.
   const std::lock_guard lock(mutex_);
   missing_.erase(vm);
+  released_[vm] = clock_.Now().boot;
   const auto held = ledger_.Find(vm);
   const auto removed = ledger_.Remove(vm);
-  if (held)
+  if (held) {
     options_.say(held->spec.name +
                  (removed.ok() ? " is released" : " stays: " + removed.error().message()));
+  }
   return removed.ok() && *removed;
 }
 
@@ -82,17 +99,27 @@ std::vector<Grant> Gate::Grants() const {
   return ledger_.Grants();
 }
 
-std::vector<std::string> Gate::Update(const Snapshot& snapshot, const Plan& plan) {
-  const std::lock_guard lock(mutex_);
+void Gate::TakeRoom(const Snapshot& snapshot, const Plan& plan) {
   const bool vms_known = snapshot.vms_listed_at || snapshot.grants_complete;
   room_.known = vms_known && snapshot.host.total && snapshot.host.available;
-  room_.unsold = plan.capacity.unsold;
+  // Below zero where more was promised than there is: a VM that gives its own share back and asks
+  // for it again must not find a zero instead.
+  room_.unsold = snapshot.host.total.value_or(Bytes()) - params_.reserve - plan.capacity.ordinary;
   room_.additional = plan.capacity.additional;
   std::erase_if(pending_, [&](const Pending& pending) { return pending.sequence <= sampled_; });
+  counted_.clear();
+  for (const VmState& vm : snapshot.vms) counted_[vm.spec.id] = {vm.ordinary, vm.reclaimed};
   if (room_.known) known_.notify_all();
+}
+
+std::vector<std::string> Gate::Update(const Snapshot& snapshot, const Plan& plan) {
+  const std::lock_guard lock(mutex_);
+  TakeRoom(snapshot, plan);
   if (!Listed(snapshot)) return {};
   std::vector<std::string> said = Adopt(snapshot);
   for (std::string& line : DropGone(snapshot)) said.push_back(std::move(line));
+  std::erase_if(released_,
+                [&](const auto& entry) { return entry.second < *snapshot.vms_listed_at; });
   return said;
 }
 
@@ -102,6 +129,8 @@ std::vector<std::string> Gate::Adopt(const Snapshot& snapshot) {
   bool all_known = true;
   for (const VmState& vm : snapshot.vms) {
     if (vm.bound_only || ledger_.Find(vm.spec.id)) continue;
+    const auto released = released_.find(vm.spec.id);
+    if (released != released_.end() && *snapshot.vms_listed_at <= released->second) continue;
     if (vm.spec.guest_memory == Bytes::Max()) {
       all_known = false;  // its definition could not be read yet; its size must not be made up
       continue;
@@ -112,10 +141,15 @@ std::vector<std::string> Gate::Adopt(const Snapshot& snapshot) {
                    "ordinary memory");
   }
   if (adopted.empty() && ledger_.complete() == all_known) return said;
-  if (const Status written = ledger_.PutAll(adopted, all_known); !written) {
-    said.push_back(written.error().message());
+  const Status written = ledger_.PutAll(adopted, all_known);
+  if (written) {
+    trouble_.clear();
+    return said;
   }
-  return said;
+  // It is tried at each tick, and said once.
+  if (written.error().message() == trouble_) return {};
+  trouble_ = written.error().message();
+  return {trouble_};
 }
 
 std::vector<std::string> Gate::DropGone(const Snapshot& snapshot) {

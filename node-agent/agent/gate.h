@@ -45,16 +45,20 @@ class Gate final : public publishers::AdmissionGate, public sources::GrantBook {
   std::vector<std::string> Update(const Snapshot& snapshot, const Plan& plan);
 
  private:
-  struct Pending {
-    std::uint64_t sequence;
+  struct Share {
     Bytes ordinary;
     Bytes reclaimed;
   };
-  policy::Room RoomNow() const;  // with mutex_ held
+  struct Pending {
+    std::uint64_t sequence;
+    Share share;
+  };
+  policy::Room RoomFor(const VmId& vm) const;  // with mutex_ held
   Verdict Decide(const VmSpec& vm, bool already_running);
   Verdict Write(const VmSpec& vm, Verdict verdict);  // with mutex_ held
   std::vector<std::string> Adopt(const Snapshot& snapshot);
   std::vector<std::string> DropGone(const Snapshot& snapshot);
+  void TakeRoom(const Snapshot& snapshot, const Plan& plan);
 
   admission::Ledger& ledger_;
   const PolicyParams& params_;
@@ -67,7 +71,10 @@ class Gate final : public publishers::AdmissionGate, public sources::GrantBook {
   std::vector<Pending> pending_;
   std::uint64_t sequence_ = 0;
   mutable std::uint64_t sampled_ = 0;  // reservations that the tick under way has seen
+  std::map<VmId, Share> counted_;      // what each VM was counted with when room_ was computed
+  std::map<VmId, BootTime> released_;  // a list made before this may still name the VM
   std::map<VmId, BootTime> missing_;
+  std::string trouble_;  // the last error of adopting, said once
 };
 
 }  // namespace ullage::agent

@@ -30,6 +30,7 @@ class GateTest : public testing::Test {
  protected:
   GateTest() {
     params_.overhead = {Bytes::MiB(128), Bytes()};
+    params_.reserve = Bytes();
     ledger_ = std::move(*admission::Ledger::Open(tree_.path("ledger.json"), "boot"));
     options_.enforce = true;
     options_.patience = milliseconds(10);
@@ -54,9 +55,10 @@ class GateTest : public testing::Test {
       samples.vms.emplace_back();
       samples.vms.back().qemu.spec = spec;
     }
+    if (listed_at_) samples.vms_listed_at = listed_at_;
     const Snapshot snapshot = Fold({}, samples, params_.overhead);
     Plan plan;
-    plan.capacity.unsold = Bytes::MiB(unsold);
+    plan.capacity.ordinary = *samples.host.total - params_.reserve - Bytes::MiB(unsold);
     plan.capacity.additional = Bytes::MiB(additional);
     return gate().Update(snapshot, plan);
   }
@@ -66,6 +68,7 @@ class GateTest : public testing::Test {
   PolicyParams params_;
   Gate::Options options_;
   std::vector<std::string> said_;
+  std::optional<BootTime> listed_at_;  // an older list than the tick's own moment
   std::unique_ptr<admission::Ledger> ledger_;
   std::unique_ptr<Gate> gate_;
 };
@@ -88,6 +91,7 @@ TEST_F(GateTest, AReservationDuringATickIsNotForgotten) {
   snapshot.vms_listed_at = clock_.now.boot;
   snapshot.host.total = snapshot.host.available = Bytes::GiB(1);
   Plan plan;
+  plan.capacity.ordinary = Bytes::GiB(1);
   plan.capacity.additional = Bytes::MiB(1024);
   gate().Update(snapshot, plan);  // … and ends here, not knowing of a
   EXPECT_FALSE(gate().Reserve(Spec("b"), false).admitted);
@@ -178,6 +182,55 @@ TEST_F(GateTest, KeepsAGrantWhoseVmRuns) {
   ASSERT_TRUE(gate().Reserve(Spec("a"), false).admitted);
   for (int i = 0; i < 120; ++i) Tick(0, 0, {Spec("a")});
   EXPECT_EQ(gate().Grants().size(), 1u);
+}
+
+TEST_F(GateTest, AStoppedVmIsNotAdoptedFromAnOldList) {
+  Tick(4096, 0);
+  ASSERT_TRUE(gate().Reserve(Spec("a"), false).admitted);
+  Tick(4096, 0, {Spec("a")});
+  listed_at_ = clock_.now.boot;
+  clock_.now.boot += milliseconds(10);
+  EXPECT_TRUE(gate().Release({"a"}));
+  EXPECT_TRUE(Tick(4096, 0, {Spec("a")}).empty());
+  EXPECT_TRUE(gate().Grants().empty()) << "the list was made before it stopped";
+  listed_at_.reset();
+  EXPECT_EQ(Tick(4096, 0, {Spec("a")}).size(), 1u) << "a newer one means that it runs";
+}
+
+TEST_F(GateTest, AVmThatStopsAndStartsGetsItsOwnPlaceBack) {
+  Tick(0, 1024);
+  ASSERT_TRUE(gate().Reserve(Spec("a"), false).admitted);
+  Tick(0, 0, {Spec("a")});
+  EXPECT_TRUE(gate().Release({"a"}));
+  EXPECT_FALSE(gate().Reserve(Spec("b"), false).admitted) << "nobody else does";
+  const Verdict again = gate().Reserve(Spec("a"), false);
+  EXPECT_TRUE(again.admitted) << again.reason;
+  EXPECT_EQ(again.reclaimed, Bytes::MiB(1024));
+  EXPECT_TRUE(gate().Release({"a"}));
+  EXPECT_FALSE(gate().Reserve(Spec("a"), false).admitted) << "once, until the next tick";
+}
+
+TEST_F(GateTest, AVmThatGrewWhileItRanKeepsItsReclaimedPart) {
+  Tick(0, 1024);
+  ASSERT_TRUE(gate().Reserve(Spec("a"), false).admitted);
+  const Verdict grown = gate().Reserve(Spec("a", 1920), true);
+  EXPECT_TRUE(grown.admitted);
+  EXPECT_EQ(grown.reclaimed, Bytes::MiB(1024));
+  EXPECT_EQ(grown.ordinary, Bytes::MiB(1024));
+}
+
+TEST_F(GateTest, ObservingRefusesNobodyOnAFullDisk) {
+  options_.enforce = false;
+  Tick(4096, 0);
+  std::filesystem::remove_all(tree_.path());
+  EXPECT_TRUE(gate().Reserve(Spec("a"), false).admitted);
+}
+
+TEST_F(GateTest, ATroubleThatLastsIsSaidOnce) {
+  Tick(4096, 0);
+  std::filesystem::remove_all(tree_.path());
+  EXPECT_EQ(Tick(0, 0, {Spec("a")}).size(), 1u);
+  EXPECT_TRUE(Tick(0, 0, {Spec("a")}).empty());
 }
 
 TEST_F(GateTest, ReleaseIsIdempotent) {

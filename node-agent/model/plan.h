@@ -26,6 +26,7 @@ struct CapacityTerms {
 struct Capacity {
   std::optional<CapacityTerms> terms;  ///< absent when the host or the VMs are unknown
   Bytes promised;                      ///< Σ L
+  Bytes ordinary;                      ///< of which on memory that was promised once
   Bytes granted;                       ///< Σ of what stands on reclaimable capacity
   Bytes additional;                    ///< C: may be promised in addition, whole quanta
   Bytes published;                     ///< granted + additional

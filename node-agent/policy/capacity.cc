@@ -131,16 +131,15 @@ void AddActions(const Snapshot& snapshot, Plan& plan) {
 Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
   Plan plan;
   Capacity& capacity = plan.capacity;
-  Bytes ordinary;
   for (const VmState& vm : snapshot.vms) {
     capacity.promised += vm.promised;
     capacity.granted += vm.reclaimed;
-    ordinary += vm.ordinary;
+    capacity.ordinary += vm.ordinary;
     plan.vms.push_back(Growth(vm, snapshot, params));
   }
   const bool host_known = snapshot.host.total && snapshot.host.available;
   if (host_known) {
-    capacity.unsold = std::max(*snapshot.host.total - params.reserve - ordinary, Bytes());
+    capacity.unsold = std::max(*snapshot.host.total - params.reserve - capacity.ordinary, Bytes());
   }
   Bytes target;
   if (!host_known) {
