@@ -145,11 +145,15 @@ Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
   }
   const std::string root = MemoryRoot(roots, line->v1);
   std::string path = Join(root, line->path);
-  while (path.size() > root.size() && !HasMemory(path)) path.resize(path.rfind('/'));
-  if (!HasMemory(path)) {
-    return Error(Code::kGone, path + ": no memory accounting on the way up to " + root);
+  // Up only from a folder that is there: one that vanished meanwhile, or may not be looked into,
+  // must not be answered by its parent, which charges everybody.
+  while (path.size() > root.size()) {
+    const auto folder = OpenDirectory(path);
+    if (!folder) return folder.error();
+    if (HasMemory(path)) return path;
+    path.resize(path.rfind('/'));
   }
-  return path;
+  return Error(Code::kInvalid, file + ": no memory cgroup of its own below " + root);
 }
 
 Result<std::optional<Bytes>> ParseLimit(std::string_view text) {

@@ -49,8 +49,8 @@ class MemoryCgroup {
 
 /// The absolute path of the memory cgroup that charges process `pid`: the v1 "memory" line of
 /// /proc/PID/cgroup, else the v2 "0::" line; from there up to the nearest folder that has memory
-/// accounting (libvirt and systemd put processes into threaded children that have none).
-/// kGone when the process ended.
+/// accounting (libvirt and systemd put processes into threaded children that have none), but never
+/// the root. kGone when the process or its cgroup ended, kDenied when it may not be looked into.
 Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid);
 
 /// Pure half of it: the path below the cgroup root, from the text of /proc/PID/cgroup.

@@ -120,6 +120,17 @@ TEST(MemoryCgroupOf, FindsBothHierarchiesOfAHybridMachine) {
   EXPECT_EQ(*MemoryCgroupOf(roots, 7), tree.path("cgroup/memory/vm"));
 }
 
+TEST(MemoryCgroupOf, NeverAnswersWithAParentThatChargesEverybody) {
+  const TemporaryTree tree;
+  WriteV2(tree, "cgroup/machine.slice");
+  WriteV1(tree, "cgroup/memory");
+  const Roots roots{tree.path("proc"), tree.path("cgroup")};
+  tree.Write("proc/7/cgroup", "0::/machine.slice/gone.scope\n");
+  EXPECT_EQ(MemoryCgroupOf(roots, 7).error().code(), Code::kGone) << "it vanished meanwhile";
+  tree.Write("proc/7/cgroup", "4:memory:/\n");
+  EXPECT_EQ(MemoryCgroupOf(roots, 7).error().code(), Code::kInvalid) << "the root is nobody's own";
+}
+
 TEST(MemoryCgroupOf, RefusesAPathOutsideTheNamespace) {
   const TemporaryTree tree;
   tree.Write("proc/7/cgroup", "0::/../../kubepods/pod1\n");

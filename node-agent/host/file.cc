@@ -116,7 +116,9 @@ Result<Fd> LockFile(const std::string& path) {
   Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file.valid()) return FromErrno(errno, path);
   if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
-  if (errno == EWOULDBLOCK) return Error(Code::kExists, path + ": another process holds it");
+  if (errno == EWOULDBLOCK)
+    return Error(Code::kExists,
+                 path + ": another process holds it (does another ullage-agent run?)");
   return FromErrno(errno, path);
 }
 

@@ -37,13 +37,16 @@ ChargeSample Charges::ReadOne(const QemuFacts& vm, Entry& entry) const {
   if (!vm.pid) {
     // libvirt gives no pid while it is away; the cgroup that was found before is still the one.
     if (!entry.cgroup) return Unknown("no process id of its QEMU yet");
-  } else if (*vm.pid != entry.pid || !entry.cgroup) {
-    entry = {};
+  } else {
+    // Looked up each time: a QEMU may be moved, and its former cgroup live on.
     const auto path = host::MemoryCgroupOf(roots_, *vm.pid);
     if (!path) return Unknown(path.error().message());
-    auto cgroup = host::MemoryCgroup::Open(*path);
-    if (!cgroup) return Unknown(cgroup.error().message());
-    entry = {*vm.pid, std::move(*cgroup)};
+    if (entry.path != *path || !entry.cgroup) {
+      entry = {};
+      auto cgroup = host::MemoryCgroup::Open(*path);
+      if (!cgroup) return Unknown(cgroup.error().message());
+      entry = {*path, std::move(*cgroup)};
+    }
   }
   ChargeSample sample = ReadCgroup(*entry.cgroup);
   if (!sample.resident) entry = {};  // looked up anew at the next tick

@@ -23,7 +23,7 @@ class Charges {
 
  private:
   struct Entry {
-    std::int32_t pid = 0;
+    std::string path;
     std::optional<host::MemoryCgroup> cgroup;
   };
   ChargeSample ReadOne(const QemuFacts& vm, Entry& entry) const;
