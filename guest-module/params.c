@@ -133,7 +133,7 @@ MODULE_PARM_DESC(rate_mib_s,
 
 module_param_cb(floor_mib, &uint_ops, &floor_mib, 0644);
 MODULE_PARM_DESC(floor_mib,
-		 "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32)");
+		 "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself");
 
 /* The page block's size is not a constant on every architecture. */
 void ullage_params_init(void)
