@@ -11,6 +11,7 @@ namespace ullage::clients {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 // This test holds the mark too: it is linked with the installer.
 class HookInstallTest : public testing::Test {
@@ -33,11 +34,38 @@ TEST_F(HookInstallTest, InstallsWhereNoneIsReplacesItselfAndLeaves) {
   struct stat found {};
   ASSERT_EQ(stat((hooks_ + "/qemu").c_str(), &found), 0);
   EXPECT_EQ(found.st_mode & 07777, 0755u);
+  EXPECT_THAT(Content("libvirt/hooks/qemu"), StartsWith("#!/bin/sh\n"));
+  ASSERT_EQ(stat((hooks_ + "/ullage-libvirt-hook").c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0755u);
   EXPECT_TRUE(Install().ok());
   EXPECT_FALSE(std::filesystem::exists(hooks_ + "/qemu.d"));
   const auto gone = UninstallHook(hooks_);
   ASSERT_TRUE(gone.ok());
   EXPECT_TRUE(std::filesystem::is_empty(hooks_));
+}
+
+// In an older installation the program itself stands where the script belongs.
+TEST_F(HookInstallTest, ReplacesAProgramInstalledAsTheHook) {
+  std::filesystem::create_directories(hooks_ + "/qemu.d");
+  for (const char* place : {"/qemu", "/qemu.d/ullage"}) {
+    std::filesystem::copy_file("/proc/self/exe", hooks_ + place);
+    ASSERT_TRUE(Install().ok());
+    EXPECT_THAT(Content(std::string("libvirt/hooks") + place), StartsWith("#!/bin/sh\n"));
+    EXPECT_TRUE(std::filesystem::exists(hooks_ + "/ullage-libvirt-hook"));
+    ASSERT_TRUE(UninstallHook(hooks_).ok());
+    EXPECT_TRUE(std::filesystem::is_empty(hooks_));
+    std::filesystem::create_directories(hooks_ + "/qemu.d");
+  }
+}
+
+TEST_F(HookInstallTest, LeavesAProgramOfThatNameAlone) {
+  tree_.Write("libvirt/hooks/ullage-libvirt-hook", "theirs");
+  const auto done = Install();
+  ASSERT_FALSE(done.ok());
+  EXPECT_EQ(done.error().code(), Code::kExists);
+  EXPECT_FALSE(std::filesystem::exists(hooks_ + "/qemu"));
+  EXPECT_THAT(*UninstallHook(hooks_), HasSubstr("nothing of ours"));
+  EXPECT_EQ(Content("libvirt/hooks/ullage-libvirt-hook"), "theirs");
 }
 
 TEST_F(HookInstallTest, StandsBesideAnotherHook) {

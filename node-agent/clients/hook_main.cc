@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Installed as libvirt's /etc/libvirt/hooks/qemu: asks the agent whether a VM may start.
+// Run by the script that is libvirt's /etc/libvirt/hooks/qemu: asks the agent whether a VM may
+// start.
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <string_view>
 #include <vector>
@@ -60,18 +62,27 @@ int Command(const std::vector<std::string_view>& arguments) {
                                     : UninstallHook(hooks));
 }
 
+// libvirt always passes four, and a domain may be called --install.
+bool IsLibvirtsCall(int argc) { return argc == 5; }
+
 int Main(int argc, char** argv) {
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
-  // libvirt always passes four, and a domain may be called --install.
-  if (arguments.size() != 4) return Command(arguments);
+  if (!IsLibvirtsCall(argc)) return Command(arguments);
   std::signal(SIGPIPE, SIG_IGN);
   QuietGrpc();
   HookCall call;
   call.object = arguments[0];
   call.operation = arguments[1];
   call.sub_operation = arguments[2];
-  call.program = argv[0];
+  const char* script = std::getenv("ULLAGE_HOOK_SCRIPT");  // what libvirt runs, set by itself
+  call.program = script != nullptr ? script : argv[0];
   return RunHook(call, ReadHookOptions(kConfig), std::cerr);
+}
+
+// For libvirt only a start may fail: it kills a running domain for a failure at `reconnect`.
+int Failed(int argc, char** argv, const char* why) {
+  std::fprintf(stderr, "ullage-libvirt-hook: %s\n", why);
+  return !IsLibvirtsCall(argc) || std::string_view(argv[2]) == "prepare" ? 1 : 0;
 }
 
 }  // namespace
@@ -81,7 +92,8 @@ int main(int argc, char** argv) {
   try {
     return ullage::clients::Main(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "ullage-libvirt-hook: %s\n", error.what());
-    return 1;
+    return ullage::clients::Failed(argc, argv, error.what());
+  } catch (...) {
+    return ullage::clients::Failed(argc, argv, "unknown exception");
   }
 }

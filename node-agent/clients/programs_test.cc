@@ -118,7 +118,59 @@ TEST_F(ProgramsTest, HookInstallsItself) {
   EXPECT_EQ(Run(hook_ + "--install --hooks-dir " + hooks).code, 0);
   EXPECT_THAT(Run(hooks + "/qemu --version").out, StartsWith("ullage-libvirt-hook "));
   EXPECT_EQ(Run(hooks + "/qemu --uninstall --hooks-dir " + hooks).code, 0);
-  EXPECT_FALSE(std::filesystem::exists(hooks + "/qemu"));
+  EXPECT_TRUE(std::filesystem::is_empty(hooks));
+}
+
+TEST_F(ProgramsTest, TheInstalledHookAsksTheAgent) {
+  FakeAgent agent(socket_);
+  agent.admits = false;
+  tree_.Write("xml",
+              "<domain><name>w</name><uuid>6f9b1c1e-0d3c-4d57-9d0c-0123456789ab</uuid>"
+              "<memory>65536</memory></domain>");
+  const std::string input = " - <" + tree_.path("xml");
+  for (const char* theirs : {"", "hooks/qemu"}) {
+    if (*theirs != '\0') tree_.Write(theirs, "#!/bin/sh\n");
+    const std::string hooks = tree_.path("hooks");
+    ASSERT_EQ(Run(hook_ + "--install --hooks-dir " + hooks).code, 0);
+    const std::string script = hooks + (*theirs == '\0' ? "/qemu" : "/qemu.d/ullage");
+    const Ended refused = Run(script + " 'w  x' prepare begin" + input);
+    EXPECT_EQ(refused.code, 1);
+    EXPECT_THAT(refused.out, IsEmpty());
+    EXPECT_THAT(refused.err, StartsWith("ullage refuses to start 'w  x': there is room"));
+    EXPECT_EQ(Run(script + " w release end" + input).code, 0);
+    ASSERT_EQ(Run(hook_ + "--uninstall --hooks-dir " + hooks).code, 0);
+  }
+  EXPECT_EQ(agent.reserved().size(), 2u);
+  EXPECT_EQ(agent.released().size(), 2u);
+}
+
+// What is left of a program whose libraries are gone.
+TEST_F(ProgramsTest, ABrokenHookRefusesStartsAndNothingElse) {
+  const std::string hooks = tree_.path("hooks");
+  ASSERT_EQ(Run(hook_ + "--install --hooks-dir " + hooks).code, 0);
+  for (const char* broken : {"#!/bin/sh\nexit 127\n", "#!/bin/sh\nkill -9 $$\n", "#!/nowhere\n"}) {
+    tree_.Write("hooks/ullage-libvirt-hook", broken);
+    for (const char* step : {"reconnect begin", "release end", "migrate begin", "started begin"}) {
+      EXPECT_EQ(Run(hooks + "/qemu w " + step + " - </dev/null").code, 0) << broken << step;
+    }
+    const Ended start = Run(hooks + "/qemu w prepare begin - </dev/null");
+    EXPECT_NE(start.code, 0) << broken;
+    EXPECT_THAT(start.err, HasSubstr("or remove " + hooks + "/qemu to start VMs"));
+    EXPECT_THAT(start.out, IsEmpty());
+  }
+  tree_.Remove("hooks/ullage-libvirt-hook");
+  EXPECT_EQ(Run(hooks + "/qemu w reconnect begin - </dev/null").code, 0);
+  EXPECT_NE(Run(hooks + "/qemu w prepare begin - </dev/null").code, 0);
+}
+
+TEST_F(ProgramsTest, AdviceNamesWhatLibvirtRuns) {
+  const std::string hooks = tree_.path("hooks");
+  ASSERT_EQ(Run(hook_ + "--install --hooks-dir " + hooks).code, 0);
+  tree_.Write("xml",
+              "<domain><name>w</name><uuid>6f9b1c1e-0d3c-4d57-9d0c-0123456789ab</uuid>"
+              "<memory>65536</memory></domain>");
+  EXPECT_THAT(Run(hooks + "/qemu w prepare begin - <" + tree_.path("xml")).err,
+              HasSubstr("or remove " + hooks + "/qemu to start VMs without admission"));
 }
 
 }  // namespace
