@@ -244,6 +244,18 @@ Result<DomainFacts> Read(const xmlNode* root) {
   return facts;
 }
 
+// libxml2 writes the names of namespaces as they are: these characters would come out as something
+// else than went in.
+bool CanBeWritten(const xmlNode* element) {
+  for (const xmlNs* space = element->nsDef; space != nullptr; space = space->next) {
+    if (View(space->href).find_first_of("<&\t\r\n") != std::string_view::npos) return false;
+  }
+  for (const xmlNode* node = element->children; node != nullptr; node = node->next) {
+    if (node->type == XML_ELEMENT_NODE && !CanBeWritten(node)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<DomainFacts> ParseDomainXml(std::string_view xml) {
@@ -276,6 +288,9 @@ Result<std::string> WithFreePageReporting(std::string_view xml) {
   const BalloonDevice balloon = ReadBalloon(root);
   if (!balloon.present || !balloon.model.starts_with("virtio")) {
     return Error(Code::kNotFound, "domain XML: no virtio balloon to switch reporting on at");
+  }
+  if (!CanBeWritten(root)) {
+    return Error(Code::kInvalid, "domain XML: a namespace's name cannot be written back");
   }
   xmlNode* node = Child(Child(root, "devices"), "memballoon");
   if (xmlSetProp(node, Xml("freePageReporting"), Xml("on")) == nullptr) {

@@ -15,6 +15,9 @@ constexpr int kVersion = 1;
 constexpr std::size_t kFileLimit = 4 << 20;
 constexpr std::size_t kMostEntries = 4096;
 constexpr std::uint32_t kMostVcpus = 4096;
+// The clock counts nanoseconds: later seconds than these are beyond it.
+constexpr std::int64_t kLatest =
+    std::chrono::duration_cast<seconds>(WallTime::max().time_since_epoch()).count();
 
 json ToJson(const Grant& grant) {
   const auto since = grant.since.time_since_epoch();
@@ -55,7 +58,7 @@ std::optional<Grant> FromJson(const json& entry) {
   const auto reclaimed = Number(entry, "reclaimed");
   const auto since = Number(entry, "since");
   if (!uuid || !name || !placement || !reclaim || !memory || !vcpus || !ordinary || !reclaimed ||
-      !since || uuid->empty() || *vcpus > kMostVcpus) {
+      !since || uuid->empty() || *vcpus > kMostVcpus || *since > kLatest) {
     return std::nullopt;
   }
   Grant grant;

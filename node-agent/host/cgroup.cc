@@ -55,10 +55,10 @@ Result<MemoryCgroup> MemoryCgroup::Open(const std::string& path) {
   auto folder = OpenDirectory(path);
   if (!folder) return folder.error();
   const auto inode = Inode(*folder);
-  if (!inode) return inode.error().In(path);
+  if (!inode) return inode.error().In(Printable(path));
   const bool v2 = Has(*folder, kV2Usage);
   if (!v2 && !Has(*folder, kV1Usage)) {
-    return Error(Code::kInvalid, path +
+    return Error(Code::kInvalid, Printable(path) +
                                      ": no memory accounting (neither memory.current nor "
                                      "memory.usage_in_bytes)");
   }
@@ -72,20 +72,21 @@ Result<std::optional<Bytes>> MemoryCgroup::ReadOptional(const char* name) const 
     if (text.error().code() == Code::kGone && Has(folder_, "cgroup.procs")) {
       return std::optional<Bytes>();
     }
-    return text.error().In(path_);
+    return text.error().In(Printable(path_));
   }
   auto value = ParseLimit(*text);
-  if (!value) return value.error().In(name).In(path_);
+  if (!value) return value.error().In(name).In(Printable(path_));
   return value;
 }
 
 Result<Bytes> MemoryCgroup::Usage() const {
   const char* name = version_ == Version::kV2 ? kV2Usage : kV1Usage;
   auto text = ReadFileAt(folder_.get(), name, kValueLimit);
-  if (!text) return text.error().In(path_);
+  if (!text) return text.error().In(Printable(path_));
   const auto value = ParseUnsigned(*text);
   if (!value) {
-    return Error(Code::kInvalid, path_ + ": " + name + ": not a number: " + Printable(*text, 32));
+    return Error(Code::kInvalid,
+                 Printable(path_) + ": " + name + ": not a number: " + Printable(*text, 32));
   }
   return ToBytes(*value);
 }
@@ -114,9 +115,9 @@ Result<std::optional<Bytes>> MemoryCgroup::Limit() const {
 
 Result<Bytes> MemoryCgroup::InactiveFile() const {
   auto text = ReadFileAt(folder_.get(), "memory.stat", kStatLimit);
-  if (!text) return text.error().In(path_);
+  if (!text) return text.error().In(Printable(path_));
   const char* key = version_ == Version::kV2 ? "inactive_file" : "total_inactive_file";
-  return ParseKeyed(*text, key).In("memory.stat").In(path_);
+  return ParseKeyed(*text, key).In("memory.stat").In(Printable(path_));
 }
 
 Result<CgroupLine> ParseProcCgroup(std::string_view text) {
@@ -125,7 +126,8 @@ Result<CgroupLine> ParseProcCgroup(std::string_view text) {
     std::string_view line = TakeUntil(text, '\n');
     const std::string_view hierarchy = TakeUntil(line, ':');
     const std::string_view controllers = TakeUntil(line, ':');
-    if (!line.starts_with('/')) continue;
+    // No path holds a NUL, and opening one would stop there.
+    if (!line.starts_with('/') || line.find('\0') != std::string_view::npos) continue;
     if (NamesMemory(controllers)) return CgroupLine{std::string(line), true};
     if (hierarchy == "0" && controllers.empty()) unified.path = line;
   }

@@ -10,8 +10,12 @@
 #include <cstring>
 #include <filesystem>
 
+#include "node-agent/host/text.h"
+
 namespace ullage::host {
 namespace {
+
+constexpr std::size_t kShownPath = 512;
 
 Result<std::string> ReadAll(const Fd& file, std::string_view what, std::size_t limit) {
   std::string content;
@@ -46,7 +50,8 @@ Fd::~Fd() {
 }
 
 Error FromErrno(int error, std::string_view what) {
-  const std::string message = std::string(what) + ": " + std::strerror(error);
+  // Paths come from libvirt and the kernel, and messages go to terminals and JSON.
+  const std::string message = Printable(what, kShownPath) + ": " + std::strerror(error);
   switch (error) {
     case ENOENT:
     case ENODEV:

@@ -18,6 +18,12 @@ TEST(ReadFile, SaysWhatIsWrong) {
   EXPECT_NE(ReadFile(tree.path("b"), 16).error().message().find(tree.path("b")), std::string::npos);
 }
 
+TEST(FromErrno, CanBeShown) {
+  const TemporaryTree tree;
+  EXPECT_NE(OpenDirectory(tree.path("a\xff\x1b[2J")).error().message().find("a\\xff\\x1b[2J"),
+            std::string::npos);
+}
+
 TEST(ReadFileAt, SaysGoneWhenTheFolderVanished) {
   const TemporaryTree tree;
   tree.Write("group/memory.current", "1\n");

@@ -19,7 +19,8 @@ Result<Permyriad> ParsePressure(std::string_view text) {
   std::string_view number = host::TakeUntil(text, ' ');
   const auto percent = host::ParseUnsigned(host::TakeUntil(number, '.'));
   const auto hundredth = host::ParseUnsigned(number);
-  if (!percent || !hundredth || number.size() != 2 || *percent > 100) {
+  const bool two = number.size() == 2 && !number.ends_with('\n');
+  if (!percent || !hundredth || !two || *percent > 100 || *percent * 100 + *hundredth > 10000) {
     return Error(Code::kInvalid, "avg10 is no percentage with two decimals");
   }
   return Permyriad{static_cast<std::int64_t>(*percent * 100 + *hundredth)};
