@@ -6,10 +6,12 @@
 #include <grpcpp/grpcpp.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <thread>
 
 #include "node-agent/api/target.h"
 #include "node-agent/host/temporary_tree.h"
+#include "node-agent/publishers/node_agent_service.h"
 #include "node-agent/publishers/report_fixture.h"
 #include "ullage/v1/node_agent.grpc.pb.h"
 
@@ -135,6 +137,49 @@ TEST_F(GrpcServerTest, AdmissionReachesTheGateAndBadRequestsDoNot) {
   grpc::ClientContext end;
   ASSERT_TRUE(stub_->Release(&end, release, &released).ok());
   EXPECT_TRUE(released.known());
+}
+
+// The service as it is when a call got its thread only after its caller had gone.
+class LateService : public v1::NodeAgent::Service {
+ public:
+  explicit LateService(NodeAgentService& service) : service_(service) {}
+  grpc::Status Reserve(grpc::ServerContext* context, const v1::ReserveRequest* request,
+                       v1::ReserveResponse* response) override {
+    while (!context->IsCancelled()) std::this_thread::sleep_for(milliseconds(5));
+    const grpc::Status status = service_.Reserve(context, request, response);
+    answered = status.error_code();
+    return status;
+  }
+  std::atomic<grpc::StatusCode> answered = grpc::StatusCode::OK;
+
+ private:
+  NodeAgentService& service_;
+};
+
+TEST_F(GrpcServerTest, NothingIsReservedForACallerThatHasGone) {
+  FakeGate gate;
+  NodeAgentService service(bulletin_, &gate, 1);
+  LateService late(service);
+  const std::string path = tree_.path("late.sock");
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(api::UnixTarget(path), grpc::InsecureServerCredentials());
+  builder.RegisterService(&late);
+  const auto server = builder.BuildAndStart();
+  const auto stub = v1::NodeAgent::NewStub(
+      grpc::CreateChannel(api::UnixTarget(path), grpc::InsecureChannelCredentials()));
+  v1::ReserveRequest request;
+  v1::ReserveResponse response;
+  request.set_uuid("6f9b1c1e-0d3c-4d57-9d0c-0123456789ab");
+  request.set_name("web");
+  request.set_guest_memory(1 << 30);
+  request.set_vcpus(1);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + milliseconds(200));
+  EXPECT_EQ(stub->Reserve(&context, request, &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  server->Shutdown();  // waits for the call
+  EXPECT_EQ(late.answered, grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(gate.last.name.empty());
 }
 
 // One message each way by bytes: Debian ships no stubs of gRPC's standard services.

@@ -111,11 +111,15 @@ grpc::Status NodeAgentService::Explain(grpc::ServerContext*, const v1::ExplainRe
   return grpc::Status::OK;
 }
 
-grpc::Status NodeAgentService::Reserve(grpc::ServerContext*, const v1::ReserveRequest* request,
+grpc::Status NodeAgentService::Reserve(grpc::ServerContext* context,
+                                       const v1::ReserveRequest* request,
                                        v1::ReserveResponse* response) {
   if (gate_ == nullptr) return NoGate();
   const Result<VmSpec> spec = ParseReserve(*request);
   if (!spec) return ToGrpc(spec.error());
+  // A call may wait long for its thread. Nobody starts the VM of a caller that gave up, and nobody
+  // releases what would be reserved for it.
+  if (context->IsCancelled()) return {grpc::StatusCode::CANCELLED, "the caller has gone"};
   const Verdict verdict = gate_->Reserve(*spec, request->running());
   const auto size = [](Bytes bytes) {
     return static_cast<std::uint64_t>(std::max<std::int64_t>(bytes.count(), 0));
