@@ -18,7 +18,11 @@ using std::chrono::steady_clock;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-constexpr milliseconds kDeadline{150};
+// For tests in which every question is answered: longer than a loaded machine keeps a thread from
+// running, so that none seems stalled.
+constexpr milliseconds kDeadline{2000};
+// For tests that wait for a stall.
+constexpr milliseconds kSoonStalled{150};
 
 class Directory : public ::testing::Test {
  protected:
@@ -65,8 +69,8 @@ class Directory : public ::testing::Test {
     }
     return ::testing::AssertionFailure() << "not within 10 s";
   }
-  bool On(int n) const {
-    const QemuFacts facts = Facts(n);
+  bool On(int n) const { return On(Facts(n)); }
+  static bool On(const QemuFacts& facts) {
     return Judge(facts.hinting) == Hinting::kOn && facts.answered_at && !facts.stalled;
   }
 
@@ -86,8 +90,12 @@ TEST_F(Directory, GathersWhatEachQemuSays) {
   });
   Process(1, 4711);
   Start();
-  ASSERT_TRUE(Soon([&] { return On(1) && Facts(2).hinting.offered == false && Facts(1).pid; }));
-  const QemuFacts one = Facts(1);
+  QemuFacts one, two;
+  ASSERT_TRUE(Soon([&] {
+    one = Facts(1);
+    two = Facts(2);
+    return On(one) && one.pid && two.hinting.offered == false && two.answered_at;
+  }));
   EXPECT_EQ(one.spec.name, "vm1");
   EXPECT_EQ(one.spec.guest_memory, Bytes::MiB(512));
   EXPECT_EQ(one.spec.vcpus, 2u);
@@ -98,7 +106,6 @@ TEST_F(Directory, GathersWhatEachQemuSays) {
   EXPECT_EQ(one.guest.unused, std::nullopt);
   EXPECT_FALSE(one.stalled);
   EXPECT_EQ(one.fault, "");
-  const QemuFacts two = Facts(2);
   EXPECT_EQ(Judge(two.hinting), Hinting::kNotOffered);
   EXPECT_EQ(two.hinting.at_next_start, false);
   EXPECT_EQ(two.run, Run::kPaused);
@@ -109,6 +116,7 @@ TEST_F(Directory, GathersWhatEachQemuSays) {
 }
 
 TEST_F(Directory, OneHungQemuStallsAlone) {
+  options_.deadline = kSoonStalled;
   fake_->Add(1, 1);
   fake_->Add(2, 2);
   fake_->With([](FakeHypervisor& f) {
@@ -121,10 +129,14 @@ TEST_F(Directory, OneHungQemuStallsAlone) {
   Start();
   ASSERT_TRUE(Soon([&] { return On(1) && On(2) && Facts(1).guest.unused; }));
   fake_->With([](FakeHypervisor& f) { f.vm(1).hangs = true; });
-  const auto hung = steady_clock::now();
-  ASSERT_TRUE(Soon([&] { return Facts(1).stalled; }));
-  EXPECT_GE(steady_clock::now() - hung, kDeadline / 2);
-  const QemuFacts one = Facts(1);
+  QemuFacts one;
+  ASSERT_TRUE(Soon([&] {
+    one = Facts(1);
+    return one.stalled;
+  }));
+  // The question that is overdue was asked after the last answer.
+  ASSERT_TRUE(one.answered_at);
+  EXPECT_GE(clock_.Now().boot - *one.answered_at, kSoonStalled);
   EXPECT_EQ(one.hinting.offered, std::nullopt);
   EXPECT_EQ(one.hinting.negotiated, std::nullopt);
   EXPECT_EQ(one.guest.balloon, std::nullopt);
@@ -133,8 +145,8 @@ TEST_F(Directory, OneHungQemuStallsAlone) {
   EXPECT_THAT(one.fault, HasSubstr("no answer"));
   EXPECT_EQ(one.spec.guest_memory, Bytes::MiB(512));
   const auto before = Facts(2).answered_at;
-  ASSERT_TRUE(Soon([&] { return Facts(2).answered_at > before; }));
-  EXPECT_TRUE(On(2));
+  ASSERT_TRUE(Soon([&] { return On(2) && Facts(2).answered_at > before; }));
+  EXPECT_TRUE(Facts(1).stalled);
   EXPECT_EQ(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).error().code(), Code::kUnavailable);
   fake_->With([](FakeHypervisor& f) { f.vm(1).hangs = false; });
   ASSERT_TRUE(Soon([&] { return On(1); }));
@@ -142,19 +154,25 @@ TEST_F(Directory, OneHungQemuStallsAlone) {
 }
 
 TEST_F(Directory, LatestIsQuickWhileEverythingHangs) {
+  options_.deadline = kSoonStalled;
   fake_->Add(1, 1);
   fake_->With([](FakeHypervisor& f) { f.vm(1).hangs = true; });
   Start();
   ASSERT_TRUE(Soon([&] { return Facts(1).stalled; }));
   fake_->With([](FakeHypervisor& f) { f.list_hangs = true; });
-  ASSERT_TRUE(Soon([&] { return !directory_->Latest().fault.empty(); }));
-  EXPECT_THAT(directory_->Latest().fault, HasSubstr("listing the domains"));
+  std::string fault;
+  ASSERT_TRUE(Soon([&] {
+    fault = directory_->Latest().fault;
+    return !fault.empty();
+  }));
+  EXPECT_THAT(fault, HasSubstr("listing the domains"));
   const auto begin = steady_clock::now();
   for (int i = 0; i < 100; ++i) EXPECT_THAT(directory_->Latest().vms, SizeIs(1));
-  EXPECT_LT(steady_clock::now() - begin, seconds(1));
+  EXPECT_LT(steady_clock::now() - begin, seconds(5));
 }
 
 TEST_F(Directory, LeavesAStuckThreadBehind) {
+  options_.deadline = kSoonStalled;
   fake_->Add(1, 1);
   fake_->Add(2, 2);
   Start();
@@ -170,6 +188,7 @@ TEST_F(Directory, LeavesAStuckThreadBehind) {
 }
 
 TEST_F(Directory, ASlowAnswerVoidsTheProofBeforeIt) {
+  options_.deadline = kSoonStalled;
   fake_->Add(1, 1);
   Start();
   ASSERT_TRUE(Soon([&] { return On(1); }));
@@ -193,8 +212,11 @@ TEST_F(Directory, KeepsTheLastListWhileTheDaemonIsAway) {
   Start();
   ASSERT_TRUE(Soon([&] { return On(1); }));
   fake_->With([](FakeHypervisor& f) { f.down = Error(Code::kUnavailable, "connection lost"); });
-  ASSERT_TRUE(Soon([&] { return !directory_->Latest().fault.empty() && !Facts(1).fault.empty(); }));
-  const auto old = directory_->Latest();
+  sources::QemuListing old;
+  ASSERT_TRUE(Soon([&] {
+    old = directory_->Latest();
+    return !old.fault.empty() && !old.vms.empty() && !old.vms[0].fault.empty();
+  }));
   EXPECT_THAT(old.fault, HasSubstr("connection lost"));
   ASSERT_THAT(old.vms, SizeIs(1));
   EXPECT_THAT(old.vms[0].fault, HasSubstr("connection lost"));
@@ -206,7 +228,9 @@ TEST_F(Directory, KeepsTheLastListWhileTheDaemonIsAway) {
   ASSERT_TRUE(Soon([&] { return directory_->Latest().fault.empty() && On(1); }));
   EXPECT_GT(directory_->Latest().listed_at, old.listed_at);
   ASSERT_TRUE(Soon([&] {
-    return Facts(1).fault == Facts(1).fault && Facts(1).answered_at > old.vms[0].answered_at;
+    const QemuFacts facts = Facts(1);
+    return facts.fault.find("connection lost") == std::string::npos &&
+           facts.answered_at > old.vms[0].answered_at;
   }));
   EXPECT_GT(fake_->With([](FakeHypervisor& f) { return f.opened; }), opened);
 }
@@ -295,10 +319,14 @@ TEST_F(Directory, AnOldQemuLeavesTheGuestsHalfUnknown) {
   fake_->Add(1, 1);
   fake_->With([](FakeHypervisor& f) { f.vm(1).knows_status = false; });
   Start();
-  ASSERT_TRUE(Soon([&] { return Facts(1).hinting.offered && Facts(1).answered_at; }));
-  EXPECT_EQ(Facts(1).hinting.negotiated, std::nullopt);
-  EXPECT_EQ(Judge(Facts(1).hinting), Hinting::kUnknown);
-  EXPECT_THAT(Facts(1).fault, HasSubstr("CommandNotFound"));
+  QemuFacts facts;
+  ASSERT_TRUE(Soon([&] {
+    facts = Facts(1);
+    return facts.hinting.offered && facts.answered_at;
+  }));
+  EXPECT_EQ(facts.hinting.negotiated, std::nullopt);
+  EXPECT_EQ(Judge(facts.hinting), Hinting::kUnknown);
+  EXPECT_THAT(facts.fault, HasSubstr("CommandNotFound"));
 }
 
 TEST_F(Directory, AHypervisorsTimeoutIsAStallToo) {
@@ -308,10 +336,17 @@ TEST_F(Directory, AHypervisorsTimeoutIsAStallToo) {
   fake_->With([](FakeHypervisor& f) {
     f.vm(1).balloon_error = Error(Code::kDeadline, "cannot acquire state change lock");
   });
-  ASSERT_TRUE(Soon([&] { return Facts(1).stalled; }));
-  EXPECT_THAT(Facts(1).fault, HasSubstr("state change lock"));
+  QemuFacts facts;
+  ASSERT_TRUE(Soon([&] {
+    facts = Facts(1);
+    return facts.stalled;
+  }));
+  EXPECT_THAT(facts.fault, HasSubstr("state change lock"));
   fake_->With([](FakeHypervisor& f) { f.vm(1).balloon_error.reset(); });
-  ASSERT_TRUE(Soon([&] { return On(1) && Facts(1).fault.find("lock") == std::string::npos; }));
+  ASSERT_TRUE(Soon([&] {
+    facts = Facts(1);
+    return On(facts) && facts.fault.find("lock") == std::string::npos;
+  }));
 }
 
 TEST_F(Directory, CountsAnUnreadableDefinitionAsTheGreatestPromise) {
@@ -376,10 +411,14 @@ TEST_F(Directory, StaysFreshWhileADefinitionTakesItsTime) {
   ASSERT_TRUE(Soon([&] { return Facts(1).answered_at.has_value(); }));
   EXPECT_TRUE(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).ok());
   EXPECT_EQ(directory_->SwitchOn({FakeHypervisor::Uuid(1)}).error().code(), Code::kExists);
-  std::this_thread::sleep_for(2 * kDeadline);
+  std::this_thread::sleep_for(kDeadline + milliseconds(500));
   const auto before = Facts(1).answered_at;
-  ASSERT_TRUE(Soon([&] { return Facts(1).answered_at > before; }));
-  EXPECT_FALSE(Facts(1).stalled);
+  QemuFacts facts;
+  ASSERT_TRUE(Soon([&] {
+    facts = Facts(1);
+    return facts.answered_at > before;
+  }));
+  EXPECT_FALSE(facts.stalled);
   fake_->With([](FakeHypervisor& f) { f.define_hangs = false; });
   ASSERT_TRUE(Soon([&] { return Facts(1).hinting.at_next_start == true; }));
 }
@@ -405,13 +444,25 @@ TEST_F(Directory, RestsBetweenRounds) {
   options_.refresh = options_.proof_period = seconds(100);
   Start();
   ASSERT_TRUE(Soon([&] { return On(1); }));
-  const auto questions = directory_->Counters().questions;
-  std::this_thread::sleep_for(milliseconds(200));
-  EXPECT_EQ(directory_->Counters().questions, questions);
-  EXPECT_EQ(fake_->With([](FakeHypervisor& f) { return f.lists; }), 1);
+  const auto lists = [&] { return fake_->With([](FakeHypervisor& f) { return f.lists; }); };
+  const auto questions = [&] { return directory_->Counters().questions; };
+  // An answer that a loaded machine makes late is asked for anew: once that is done, silence.
+  std::uint64_t before = 0;
+  ASSERT_TRUE(Soon([&] {
+    before = questions();
+    std::this_thread::sleep_for(milliseconds(300));
+    return questions() == before;
+  }));
+  EXPECT_EQ(lists(), 1);
+
+  const auto begin = steady_clock::now();
   for (int i = 0; i < 1000; ++i) fake_->Tell(Event::Kind::kReset, 1);
+  ASSERT_TRUE(Soon([&] { return questions() > before; }));
   std::this_thread::sleep_for(milliseconds(250));
-  EXPECT_LT(directory_->Counters().questions, questions + 60);
+  const auto asked = questions() - before;
+  // A round asks eight questions at most, and begins at once or 100 ms after the one before it.
+  const auto rests = (steady_clock::now() - begin) / milliseconds(100);
+  EXPECT_LE(asked, 8 * static_cast<std::uint64_t>(rests + 2));
 }
 
 }  // namespace

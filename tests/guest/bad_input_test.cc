@@ -18,15 +18,18 @@ namespace {
 
 class BadInputTest : public testing::Test {
  protected:
-  std::string Config(const std::string& text) {
-    tree_.Write("agent.yaml", text);
-    return tree_.path("agent.yaml");
+  std::string Config(const std::string& text, const std::string& file = "agent.yaml") {
+    tree_.Write(file, text);
+    return tree_.path(file);
   }
   // A configuration that needs nothing from outside.
   std::string Harmless(const std::string& more = "") {
-    return Config("socket: " + tree_.path("agent.sock") + "\nstate_dir: " + tree_.path("state") +
-                  "\nlisten: ''\ntick: 100ms\nlibvirt: {uri: 'qemu+unix:///system?socket=" +
-                  tree_.path("no-libvirt") + "'}\n" + more);
+    return Config(HarmlessText("agent.sock", "state") + more);
+  }
+  std::string HarmlessText(const std::string& socket, const std::string& state) const {
+    return "socket: " + tree_.path(socket) + "\nstate_dir: " + tree_.path(state) +
+           "\nlisten: ''\ntick: 100ms\nlibvirt: {uri: 'qemu+unix:///system?socket=" +
+           tree_.path("no-libvirt") + "'}\n";
   }
   std::unique_ptr<Process> Start(const std::string& config) {
     return std::make_unique<Process>(
@@ -98,10 +101,28 @@ TEST_F(BadInputTest, WithoutPermissionOnTheCgroupItSaysSo) {
 TEST_F(BadInputTest, ALiveSocketIsRefused) {
   const auto first = Start(Harmless());
   ASSERT_TRUE(Eventually([&] { return Answers(); })) << Log();
+  // With a state of its own: else the ledger's lock refuses it first.
   const Output second =
-      RunProgram({Program("ullage-agent"), "--standalone", "--config", tree_.path("agent.yaml")});
+      RunProgram({Program("ullage-agent"), "--standalone", "--config",
+                  Config(HarmlessText("agent.sock", "second-state"), "second.yaml")});
   EXPECT_EQ(second.status, 1);
-  EXPECT_NE(second.text.find(tree_.path("agent.sock")), std::string::npos) << second.text;
+  EXPECT_NE(second.text.find("another agent answers on " + tree_.path("agent.sock")),
+            std::string::npos)
+      << second.text;
+  EXPECT_EQ(second.text.find("ledger.json.lock"), std::string::npos) << second.text;
+  EXPECT_TRUE(Answers()) << "the first one goes on";
+}
+
+TEST_F(BadInputTest, AStateInUseIsRefused) {
+  const auto first = Start(Harmless());
+  ASSERT_TRUE(Eventually([&] { return Answers(); })) << Log();
+  const Output second = RunProgram({Program("ullage-agent"), "--standalone", "--config",
+                                    Config(HarmlessText("second.sock", "state"), "second.yaml")});
+  EXPECT_EQ(second.status, 1);
+  EXPECT_NE(second.text.find(tree_.path("state/ledger.json.lock")), std::string::npos)
+      << second.text;
+  EXPECT_NE(second.text.find("another"), std::string::npos) << second.text;
+  EXPECT_FALSE(std::filesystem::exists(tree_.path("second.sock")));
   EXPECT_TRUE(Answers()) << "the first one goes on";
 }
 

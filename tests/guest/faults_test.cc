@@ -2,8 +2,13 @@
 // What goes wrong on a real host: reboots, killed and stopped QEMUs, a libvirt that restarts or
 // hangs, cgroups that vanish.
 #include <signal.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include "tests/guest/lab.h"
@@ -18,6 +23,15 @@ class FaultTest : public GuestTest {
     const auto snapshot = agent().Snapshot();
     return snapshot.contains("conditions") && !snapshot["conditions"].empty();
   }
+  // … or does it answer, and name nothing?
+  static bool Well() { return agent().Snapshot().is_object() && !Troubled(); }
+  static std::optional<std::int64_t> Tick() { return Figure(agent().Snapshot(), "tick"); }
+  static bool TicksBeyond(std::int64_t number) {
+    return Eventually([&] {
+      const auto tick = Tick();
+      return tick && *tick > number;
+    });
+  }
 };
 
 std::vector<std::string> Small() {
@@ -28,6 +42,7 @@ TEST_F(FaultTest, AGuestRebootIsANewEpochAndHintingIsProvenAnew) {
   lab().Guest("reborn", Small());
   ASSERT_TRUE(Hinting("reborn", "on"));
   const auto epoch = Figure(agent().Vm("reborn"), "epoch");
+  ASSERT_TRUE(epoch);
   const pid_t pid = lab().Pid("reborn");
   lab().Command({"exec", "reborn", "--timeout", "5", "--", "reboot"});
   ASSERT_TRUE(Eventually([&] { return Figure(agent().Vm("reborn"), "epoch") > epoch; }))
@@ -63,8 +78,10 @@ TEST_F(FaultTest, ADomainWithoutABalloonIsSaidToHaveNone) {
 TEST_F(FaultTest, HintingIsSwitchedOnForTheNextStart) {
   lab().Guest("later", {"--mem", "256", "--driver", "ullage", "--reporting", "off"});
   ASSERT_TRUE(Hinting("later", "not-offered"));
-  ASSERT_TRUE(Eventually([&] { return agent().Vm("later").value("hintingAtNextStart", false); }))
-      << agent().Vm("later").dump();
+  ASSERT_TRUE(Eventually([&] {
+    const auto vm = agent().Vm("later");
+    return vm.is_object() && vm.value("hintingAtNextStart", false);
+  })) << agent().Vm("later").dump();
   ASSERT_EQ(lab().Virsh({"destroy", "later"}).status, 0);
   lab().Boot("later");
   EXPECT_TRUE(Hinting("later", "on"));
@@ -74,11 +91,18 @@ TEST_F(FaultTest, AKilledQemuIsGoneAndItsPromiseIsFree) {
   lab().Guest("victim", Small());
   lab().Guest("bystander", Small());
   ASSERT_TRUE(Hinting("victim", "on"));
-  const auto promised = Figure(agent().Snapshot()["capacity"], "promised");
+  const auto promised = agent().Capacity("promised");
+  const auto of_victim = Figure(agent().Vm("victim"), "promised");
+  ASSERT_TRUE(promised);
+  ASSERT_TRUE(of_victim);
   kill(lab().Pid("victim"), SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return agent().Vm("victim").is_null(); }));
-  EXPECT_TRUE(
-      Eventually([&] { return Figure(agent().Snapshot()["capacity"], "promised") < promised; }));
+  EXPECT_TRUE(Eventually([&] {
+    const auto snapshot = agent().Snapshot();  // an agent that does not answer shows no VM either
+    return snapshot.is_object() && agent().Vm("bystander").is_object() &&
+           agent().Vm("victim").is_null();
+  }));
+  EXPECT_TRUE(Eventually([&] { return agent().Capacity("promised") == *promised - *of_victim; }))
+      << agent().Snapshot()["capacity"].dump();
   EXPECT_TRUE(Hinting("bystander", "on"));
 }
 
@@ -89,14 +113,22 @@ TEST_F(FaultTest, AStoppedQemuStallsAloneAndComesBack) {
   ASSERT_TRUE(Hinting("lively", "on"));
   const pid_t pid = lab().Pid("frozen");
   kill(pid, SIGSTOP);
-  EXPECT_TRUE(Eventually([&] { return agent().Vm("frozen").value("state", "") == "stalled"; }))
+  EXPECT_TRUE(Eventually([&] { return agent().Text("frozen", "state") == "stalled"; }))
       << agent().Vm("frozen").dump();
   EXPECT_TRUE(Figure(agent().Vm("frozen"), "resident")) << "its cgroup is read all the same";
-  EXPECT_EQ(agent().Vm("frozen").value("hinting", ""), "unknown") << "unknown, neither on nor off";
+  EXPECT_EQ(agent().Text("frozen", "hinting"), "unknown") << "unknown, neither on nor off";
+  // The other one goes on being asked, and answers. A guest that a loaded machine makes late once
+  // is not a guest that waits for this one: so each time anew, within a window.
   for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(agent().Vm("lively").value("hinting", ""), "on");
+    EXPECT_TRUE(Eventually([&] {
+      const auto vm = agent().Vm("lively");
+      const auto answered = Figure(vm, "answeredMsAgo");
+      return answered && *answered < 1500 && vm.value("state", "") != "stalled" &&
+             vm.value("hinting", "") == "on";
+    })) << agent().Vm("lively").dump();
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
+  EXPECT_EQ(agent().Text("frozen", "state"), "stalled") << "all that time";
   kill(pid, SIGCONT);
   EXPECT_TRUE(Hinting("frozen", "on"));
 }
@@ -107,12 +139,12 @@ TEST_F(FaultTest, ALibvirtdThatRestartsIsFoundAgain) {
   ASSERT_EQ(lab().Command({"kill-libvirtd"}).status, 0);
   ASSERT_TRUE(Eventually([&] { return Troubled(); }));
   EXPECT_TRUE(Figure(agent().Vm("steady"), "resident")) << "the cgroup still tells";
-  const auto tick = Figure(agent().Snapshot(), "tick");
-  EXPECT_TRUE(Eventually([&] { return Figure(agent().Snapshot(), "tick") > *tick + 3; }));
+  const auto tick = Tick();
+  ASSERT_TRUE(tick);
+  EXPECT_TRUE(TicksBeyond(*tick + 3));
   ASSERT_EQ(lab().Command({"start-libvirtd"}).status, 0);
   EXPECT_TRUE(Hinting("steady", "on"));
-  EXPECT_TRUE(Eventually([&] { return !Troubled(); }, std::chrono::seconds(30)))
-      << agent().Snapshot()["conditions"].dump();
+  EXPECT_TRUE(Eventually([&] { return Well(); })) << agent().Snapshot()["conditions"].dump();
 }
 
 TEST_F(FaultTest, ALibvirtdThatHangsDoesNotStopTheTick) {
@@ -121,11 +153,11 @@ TEST_F(FaultTest, ALibvirtdThatHangsDoesNotStopTheTick) {
   const std::string status = lab().Command({"status"}).text;
   const pid_t libvirtd = std::stoi(status.substr(status.find("libvirtd ") + 9));
   kill(libvirtd, SIGSTOP);
-  const auto tick = Figure(agent().Snapshot(), "tick");
-  std::this_thread::sleep_for(std::chrono::seconds(4));
-  const auto later = Figure(agent().Snapshot(), "tick");
+  const auto tick = Tick();
+  const bool went_on = tick && TicksBeyond(*tick + 10);
   kill(libvirtd, SIGCONT);
-  EXPECT_GT(later, *tick + 10) << "20 ticks were due in 4 s";
+  EXPECT_TRUE(tick);
+  EXPECT_TRUE(went_on) << "while libvirtd was stopped";
   EXPECT_TRUE(Hinting("steady", "on"));
 }
 
@@ -137,13 +169,18 @@ TEST_F(FaultTest, ACgroupThatVanishesWhileItIsReadIsFoundAnew) {
   const std::filesystem::path other = old.parent_path() / "elsewhere";
   const pid_t pid = lab().Pid("nomad");
   std::filesystem::create_directory(other);
-  // Back and forth under the reader's eyes; each move leaves an empty cgroup that is removed.
+  // Back and forth under the reader's eyes; each move leaves an empty cgroup that is removed. For a
+  // moment after the move the kernel may still count the process there: EBUSY.
   const auto move = [&](const std::filesystem::path& to, const std::filesystem::path& from) {
-    const Output moved =
-        RunProgram({"sh", "-c",
-                    "echo " + std::to_string(pid) + " >" + (to / "cgroup.procs").string() +
-                        " && rmdir " + from.string()});
+    const Output moved = RunProgram(
+        {"sh", "-c", "echo " + std::to_string(pid) + " >" + (to / "cgroup.procs").string()});
     EXPECT_EQ(moved.status, 0) << moved.text;
+    int error = 0;
+    EXPECT_TRUE(Eventually([&] {
+      error = rmdir(from.c_str()) == 0 ? 0 : errno;
+      return error != EBUSY;
+    }));
+    EXPECT_EQ(error, 0) << std::strerror(error) << ": " << from;
   };
   for (int i = 0; i < 20; ++i) {
     if (i % 2 == 0) {
@@ -157,17 +194,23 @@ TEST_F(FaultTest, ACgroupThatVanishesWhileItIsReadIsFoundAnew) {
   }
   std::filesystem::remove(other);
   EXPECT_TRUE(agent().process().alive());
-  EXPECT_TRUE(Eventually([&] { return Figure(agent().Vm("nomad"), "resident").has_value(); }))
-      << agent().Vm("nomad").dump();
+  // Of its own cgroup, by what that itself says: an ancestor's charge would be a figure too.
+  const auto stands_for_itself = [&] {
+    const auto resident = Figure(agent().Vm("nomad"), "resident");
+    return resident && std::abs(*resident - lab().Charge("nomad")) < 64 * kMiB;
+  };
+  EXPECT_TRUE(Eventually(stands_for_itself))
+      << agent().Vm("nomad").dump() << " with " << lab().Charge("nomad") << " charged";
 }
 
 TEST_F(FaultTest, TheAgentLeavesNothingBehind) {
   lab().Guest("guest", Small());
   AgentInLab* const last = &agent();
+  const std::size_t logged = last->Log().size();  // earlier ones have ended as well
   last->process().Signal(SIGTERM);
   EXPECT_EQ(last->process().Wait(), 0);
   EXPECT_FALSE(std::filesystem::exists(lab().socket()));
-  EXPECT_NE(last->Log().find("ending"), std::string::npos);
+  EXPECT_NE(last->Log(logged).find("ending"), std::string::npos) << last->Log(logged);
 }
 
 }  // namespace

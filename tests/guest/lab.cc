@@ -26,10 +26,15 @@ void Expect(const Output& output, const std::string& what) {
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+int Patience() {
+  const char* const text = std::getenv("ULLAGE_PATIENCE");
+  return text == nullptr ? 1 : std::max(1, std::atoi(text));
+}
+
 }  // namespace
 
 bool Eventually(const std::function<bool()>& true_now, std::chrono::seconds patience) {
-  const auto end = std::chrono::steady_clock::now() + patience;
+  const auto end = std::chrono::steady_clock::now() + patience * Patience();
   for (;;) {
     if (true_now()) return true;
     if (std::chrono::steady_clock::now() > end) return false;
@@ -44,13 +49,19 @@ Lab::Lab(int host_mib) {
   std::string name = (std::filesystem::temp_directory_path() / "ullage-lab.XXXXXX").string();
   dir_ = mkdtemp(name.data());
   const std::string hook = dir_ + ".hook";
-  std::ofstream(hook) << "#!/bin/sh\nULLAGE_HOOK_WAIT=${ULLAGE_HOOK_WAIT:-5} "
-                         "ULLAGE_SOCKET=/run/libvirt/ullage/agent.sock exec '"
+  // Tests cannot change libvirtd's environment: the wait is read from a file at each call.
+  std::ofstream(hook) << "#!/bin/sh\nULLAGE_HOOK_WAIT=$(cat '" << dir_ << "/hook-wait') "
+                      << "ULLAGE_SOCKET=/run/libvirt/ullage/agent.sock exec '"
                       << Program("ullage-libvirt-hook") << "' \"$@\"\n";
   std::filesystem::permissions(hook, std::filesystem::perms::owner_all);
   const Output up = Command({"up", "--host-mib", std::to_string(host_mib), "--hook", hook});
   std::filesystem::remove(hook);
   Expect(up, "lab up");
+  SetHookWait(kHookWait);  // `up` wants an empty directory
+}
+
+void Lab::SetHookWait(std::chrono::seconds wait) const {
+  std::ofstream(dir_ + "/hook-wait") << wait.count() << '\n';
 }
 
 Lab::~Lab() { Command({"down"}); }
@@ -123,6 +134,7 @@ std::string Lab::host_cgroup() const {
 }
 
 std::optional<std::int64_t> Figure(const json& object, const char* key) {
+  if (!object.is_object()) return std::nullopt;
   const auto at = object.find(key);
   if (at == object.end()) return std::nullopt;
   if (at->is_string()) {
@@ -174,6 +186,17 @@ json AgentInLab::Vm(const std::string& name) const {
   return nullptr;
 }
 
+std::string AgentInLab::Text(const std::string& name, const char* key) const {
+  const json vm = Vm(name);
+  return vm.is_object() ? vm.value(key, "") : "";
+}
+
+std::optional<std::int64_t> AgentInLab::Capacity(const char* term) const {
+  const json snapshot = Snapshot();
+  if (!snapshot.is_object() || !snapshot.contains("capacity")) return std::nullopt;
+  return Figure(snapshot["capacity"], term);
+}
+
 std::string AgentInLab::Log(std::size_t from) const {
   std::ostringstream text;
   text << std::ifstream(lab_.dir() + "/agent.log").rdbuf();
@@ -217,14 +240,12 @@ void GuestTest::TearDown() {
   // A test that failed half-way may have left it dead.
   if (lab_->Virsh({"uri"}).status != 0) lab_->Command({"start-libvirtd"});
   if (!agent_->process().alive()) agent_->Start();
+  lab_->SetHookWait(Lab::kHookWait);
   lab_->Clear();
 }
 
 bool GuestTest::Hinting(const std::string& name, const std::string& state) const {
-  return Eventually([&] {
-    const json vm = agent_->Vm(name);
-    return vm.is_object() && vm.value("hinting", "") == state;
-  });
+  return Eventually([&] { return agent_->Text(name, "hinting") == state; });
 }
 
 }  // namespace ullage::tests

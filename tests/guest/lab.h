@@ -17,9 +17,10 @@ namespace ullage::tests {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
 
-/// Asks `true_now` until it says yes; false after `patience`.
+/// Asks `true_now` until it says yes; false after `patience`. ULLAGE_PATIENCE multiplies it, for
+/// machines that are themselves emulated.
 bool Eventually(const std::function<bool()>& true_now,
-                std::chrono::seconds patience = std::chrono::seconds(20));
+                std::chrono::seconds patience = std::chrono::seconds(60));
 
 /// A private libvirt with real guests (scripts/lab); its host is a memory cgroup. Gone with
 /// everything in it when this goes.
@@ -50,6 +51,10 @@ class Lab {
   void Clear() const;
 
   std::string host_cgroup() const;
+  /// How long libvirt's hook waits for an agent from now on. Generous, but for tests that need to
+  /// see it give up.
+  void SetHookWait(std::chrono::seconds wait) const;
+  static constexpr std::chrono::seconds kHookWait{30};
 
  private:
   std::string dir_;
@@ -64,6 +69,10 @@ class AgentInLab {
   nlohmann::json Snapshot() const;
   /// One VM of it; null when it is not there.
   nlohmann::json Vm(const std::string& name) const;
+  /// A text of that VM; empty when the VM or the text is not there.
+  std::string Text(const std::string& name, const char* key) const;
+  /// A figure of the capacity; absent when the agent does not answer.
+  std::optional<std::int64_t> Capacity(const char* term) const;
   /// What it has logged since `from` bytes.
   std::string Log(std::size_t from = 0) const;
   Process& process() { return *process_; }
@@ -76,7 +85,8 @@ class AgentInLab {
   std::unique_ptr<Process> process_;
 };
 
-/// A figure of the JSON (64-bit numbers are strings there); absent stays absent.
+/// A figure of the JSON (64-bit numbers are strings there); absent when that or the whole object
+/// is.
 std::optional<std::int64_t> Figure(const nlohmann::json& object, const char* key);
 
 /// The program of this build.
