@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/publishers/http.h"
 
+#include <arpa/inet.h>
 #include <civetweb.h>
 #include <netinet/in.h>
 #include <prometheus/text_serializer.h>
@@ -30,20 +31,33 @@ struct Answer {
   std::string body;
 };
 
-bool IsLoopbackName(std::string_view host) {
-  if (host.starts_with("[::1]")) return true;
-  const std::string_view name = host.substr(0, host.rfind(':'));
-  return name == "localhost" || name.starts_with("127.");
+// What stands before the port in "HOST", "HOST:PORT", "[V6]" or "[V6]:PORT"; empty if it is none.
+std::string WithoutPort(std::string_view authority) {
+  const bool v6 = authority.starts_with('[');
+  const std::size_t end = v6 ? authority.find(']') : authority.find(':');
+  if (v6 && end == std::string_view::npos) return "";
+  const std::string_view host = authority.substr(0, v6 ? end + 1 : end);
+  const std::string_view port = authority.substr(host.size());
+  const bool sound =
+      port.empty() || (port.front() == ':' && port.find_first_not_of("0123456789", 1) == port.npos);
+  return sound ? std::string(host) : "";
 }
 
-// The page names VMs. Only a peer on this machine gets it, and only one that asked for this
-// machine by name: a page from elsewhere whose name points here reads nothing.
+// Addresses are parsed: "127.evil.example" is a name, and whose it is its owner says.
+bool IsLoopbackHost(const std::string& host) {
+  if (host == "localhost" || host == "[::1]") return true;
+  in_addr address{};
+  return inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
+}
+
+// Only a peer on this machine, and only one that asked for this machine by name: a web page from
+// elsewhere whose name points here reads nothing.
 bool FromThisMachine(const mg_connection* connection) {
   const mg_request_info* request = mg_get_request_info(connection);
   const std::string_view peer = request->remote_addr;
   const char* asked = mg_get_header(connection, "Host");
   const bool local = peer.starts_with("127.") || peer == "::1" || peer.starts_with("::ffff:127.");
-  return local && (asked == nullptr || IsLoopbackName(asked));
+  return local && (asked == nullptr || IsLoopbackHost(WithoutPort(asked)));
 }
 
 // "127.0.0.1:9797" or "[::1]:9797". civetweb reads much more into its option: several ports, TLS
@@ -98,6 +112,7 @@ struct HttpServer::Parts {
   const prometheus::Collectable& metrics;
   const host::Clock& clock;
   milliseconds period;
+  bool loopback_only;  // listens for this machine alone
   mg_context* context = nullptr;
   // What civetweb says while it starts: it logs a cause on the thread that calls it.
   const std::thread::id starter = std::this_thread::get_id();
@@ -160,14 +175,17 @@ struct HttpServer::Parts {
   Answer Route(const mg_connection* connection) const {
     const char* path = mg_get_request_info(connection)->local_uri;
     const std::string_view asked = path == nullptr ? "" : path;
-    if (asked == "/metrics") return Metrics();
     if (asked == "/healthz") return {200, kText, "ok\n"};
     if (asked == "/readyz") return Ready();
-    if (asked != "/") {
+    if (asked != "/" && asked != "/metrics") {
       return {404, kText, "there are /, /metrics, /healthz and /readyz\n"};
     }
-    if (FromThisMachine(connection)) return Page();
-    return {403, kText, "this page is for this machine only: use ssh -L or kubectl port-forward\n"};
+    // The page names VMs and is never for others; metrics are, where somebody opened the listener.
+    const bool for_others = asked == "/metrics" && !loopback_only;
+    if (!for_others && !FromThisMachine(connection)) {
+      return {403, kText, "this is for this machine only: use ssh -L or kubectl port-forward\n"};
+    }
+    return asked == "/metrics" ? Metrics() : Page();
   }
 
   static int Handle(mg_connection* connection) {
@@ -211,7 +229,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
   static std::once_flag once;
   std::call_once(once, [] { mg_init_library(MG_FEATURES_DEFAULT); });
 
-  std::unique_ptr<Parts> parts(new Parts{bulletin, metrics, clock, options.period});
+  std::unique_ptr<Parts> parts(new Parts{bulletin, metrics, clock, options.period,
+                                         IsLoopbackHost(WithoutPort(options.address))});
   std::array settings{"listening_ports",
                       options.address.c_str(),
                       "num_threads",

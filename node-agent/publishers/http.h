@@ -17,7 +17,8 @@ struct HttpOptions {
   milliseconds period{1000};               ///< of the tick: ready while the last is ≤ 3 of it old
 };
 
-/// /metrics, /healthz, /readyz, and at / a page for people that only this machine may read.
+/// /metrics, /healthz, /readyz, and at / a page for people that only this machine may read; so are
+/// the metrics while the address is this machine's alone.
 /// GET and HEAD only; two worker threads.
 class HttpServer {
  public:

@@ -76,9 +76,26 @@ TEST_F(Http, ServesMetricsAndThePage) {
 
 TEST_F(Http, ThePageIsForThisMachineOnly) {
   bulletin_.Post(Shared(SampleReport()));
-  EXPECT_THAT(Get("/", "127.0.0.1:9797"), StartsWith("HTTP/1.1 200"));
-  EXPECT_THAT(Get("/", "evil.example"), StartsWith("HTTP/1.1 403"));
+  for (const char* path : {"/", "/metrics"}) {
+    for (const char* host :
+         {"localhost", "localhost:80", "127.0.0.1:9797", "127.1.2.3", "[::1]", "[::1]:9797"}) {
+      EXPECT_THAT(Get(path, host), StartsWith("HTTP/1.1 200")) << path << " " << host;
+    }
+    for (const char* host : {"evil.example", "127.evil.example", "127.0.0.1.evil.example:80",
+                             "127.0.0.1:x", "127.1", "[::1]evil.example", "[::1].evil:80", "[::1",
+                             "localhost.evil.example", "10.0.0.1", "node-1:9797"}) {
+      EXPECT_THAT(Get(path, host), StartsWith("HTTP/1.1 403")) << path << " " << host;
+    }
+  }
+  EXPECT_THAT(Get("/healthz", "node-1:9797"), StartsWith("HTTP/1.1 200"));  // as a kubelet asks
+}
+
+TEST_F(Http, MetricsAreForOthersWhereTheListenerIs) {
+  auto started = HttpServer::Start({"0.0.0.0:0", seconds(1)}, bulletin_, metrics_, clock_);
+  ASSERT_TRUE(started.ok()) << started.error().message();
+  server_ = *std::move(started);
   EXPECT_THAT(Get("/metrics", "node-1:9797"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(Get("/", "node-1:9797"), StartsWith("HTTP/1.1 403"));
 }
 
 TEST_F(Http, RefusesWhatItDoesNotServe) {
