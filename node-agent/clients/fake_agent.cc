@@ -42,6 +42,9 @@ struct FakeAgent::Parts : v1::NodeAgent::Service {
                        v1::ReserveResponse* response) override {
     const std::lock_guard lock(mutex);
     if (agent.unavailable-- > 0) return {grpc::StatusCode::UNAVAILABLE, "starting"};
+    if (agent.exhausted-- > 0) {
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "Server Threadpool Exhausted"};
+    }
     if (!agent.invalid.empty()) return {grpc::StatusCode::INVALID_ARGUMENT, agent.invalid};
     reserved.push_back(*request);
     response->set_admitted(agent.admits);

@@ -22,6 +22,7 @@ class FakeAgent {
   bool admits = true;
   std::string reason = "there is room";
   int unavailable = 0;  ///< so many Reserve calls fail as those of an agent that starts
+  int exhausted = 0;    ///< so many Reserve calls fail as those of an agent without a thread left
   std::string invalid;  ///< Reserve answers INVALID_ARGUMENT with this
 
   std::vector<v1::ReserveRequest> reserved() const;

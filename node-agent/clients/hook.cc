@@ -63,9 +63,11 @@ v1::ReserveRequest ToRequest(const qemu::DomainFacts& facts, const HookCall& cal
   return request;
 }
 
-// Whether asking again may help: the agent restarts, or has not ticked yet.
+// Whether asking again may help: the agent restarts, has not ticked yet, or is asked by so many
+// hooks at once that it has no thread left. That there is no room is an answer and no error.
 bool MayPass(const Error& error) {
-  return error.code() == Code::kUnavailable || error.code() == Code::kDeadline;
+  return error.code() == Code::kUnavailable || error.code() == Code::kDeadline ||
+         error.code() == Code::kExhausted;
 }
 
 // Asks until there is an answer or the wait is over. Reserve and Release may both be asked again.
@@ -94,9 +96,11 @@ Result<v1::ReserveResponse> Reserve(const HookCall& call, const HookOptions& opt
 
 std::string Advice(const Error& error, const HookCall& call, const HookOptions& options) {
   if (!MayPass(error)) return "";
+  const char* first =
+      error.code() == Code::kExhausted ? "start fewer VMs at once" : "start ullage-agent";
   return ". Nobody can say whether it fits (waited " +
          std::to_string(std::chrono::duration_cast<seconds>(options.wait).count()) +
-         " s): start ullage-agent, or remove " + call.program + " to start VMs without admission";
+         " s): " + first + ", or remove " + call.program + " to start VMs without admission";
 }
 
 int Prepare(const HookCall& call, const Result<HookOptions>& options, std::ostream& err) {

@@ -93,6 +93,17 @@ TEST_F(HookTest, AnAgentThatIsNotReadyIsAskedAgain) {
   EXPECT_EQ(Run("prepare", "begin"), 0);
 }
 
+TEST_F(HookTest, AnAgentThatIsAskedByTooManyIsAskedAgain) {
+  FakeAgent agent(socket_);
+  agent.exhausted = 2;
+  options_ = HookOptions{socket_, seconds(10)};
+  EXPECT_EQ(Run("prepare", "begin"), 0) << err_.str();
+  agent.exhausted = 100;
+  options_ = HookOptions{socket_, milliseconds(300)};
+  EXPECT_EQ(Run("prepare", "begin"), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("start fewer VMs at once"));
+}
+
 TEST_F(HookTest, ABadRequestIsNotAskedAgain) {
   FakeAgent agent(socket_);
   agent.invalid = "vcpus is 65536, not 1 to 4096";
