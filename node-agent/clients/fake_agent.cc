@@ -2,7 +2,10 @@
 #include "node-agent/clients/fake_agent.h"
 
 #include <grpcpp/grpcpp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -84,6 +87,17 @@ std::vector<v1::ReserveRequest> FakeAgent::reserved() const {
 std::vector<std::string> FakeAgent::released() const {
   const std::lock_guard lock(parts_->mutex);
   return parts_->released;
+}
+
+MuteAgent::MuteAgent(const std::string& socket)
+    : listener_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socket.copy(address.sun_path, sizeof address.sun_path - 1);
+  if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      listen(listener_.get(), 8) != 0) {
+    std::abort();
+  }
 }
 
 }  // namespace ullage::clients

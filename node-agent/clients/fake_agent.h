@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "node-agent/host/file.h"
 #include "ullage/v1/node_agent.pb.h"
 
 namespace ullage::clients {
@@ -31,6 +32,15 @@ class FakeAgent {
  private:
   struct Parts;
   const std::unique_ptr<Parts> parts_;
+};
+
+/// For tests: an agent that is stopped. Its socket takes connections and nothing answers there.
+class MuteAgent {
+ public:
+  explicit MuteAgent(const std::string& socket);
+
+ private:
+  const host::Fd listener_;
 };
 
 }  // namespace ullage::clients

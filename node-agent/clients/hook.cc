@@ -20,7 +20,8 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr milliseconds kRetry{200};
-constexpr milliseconds kShortWait{2000};  // where nothing depends on the answer
+constexpr milliseconds kShortestTry{1000};  // an answer is on the disk before it is given
+constexpr milliseconds kShortWait{2000};    // where nothing depends on the answer
 constexpr milliseconds kInputPatience{10000};
 constexpr std::size_t kNameLimit = 4096;
 
@@ -70,15 +71,18 @@ bool MayPass(const Error& error) {
          error.code() == Code::kExhausted;
 }
 
-// Asks until there is an answer or the wait is over. Reserve and Release may both be asked again.
+// Asks until there is an answer or the wait is over, and no try outlasts it by more than the
+// shortest: whoever types `virsh start` waits meanwhile. Reserve and Release may both be asked
+// again.
 template <typename Response>
 Result<Response> Ask(AgentClient& client, milliseconds wait,
                      const std::function<Result<Response>(milliseconds deadline)>& call) {
   const auto end = Steady::now() + wait;
   for (;;) {
     const Status reachable = client.Reachable();
+    const auto left = std::chrono::duration_cast<milliseconds>(end - Steady::now());
     Result<Response> answer =
-        reachable ? call(std::max(kShortWait, wait)) : Result<Response>(reachable.error());
+        reachable ? call(std::max(kShortestTry, left)) : Result<Response>(reachable.error());
     if (answer || !MayPass(answer.error())) return answer;
     if (Steady::now() + kRetry >= end) return answer;
     std::this_thread::sleep_for(kRetry);

@@ -104,6 +104,20 @@ TEST_F(HookTest, AnAgentThatIsAskedByTooManyIsAskedAgain) {
   EXPECT_THAT(err_.str(), HasSubstr("start fewer VMs at once"));
 }
 
+TEST_F(HookTest, ATryThatBeginsLateGetsOnlyWhatIsLeftOfTheWait) {
+  options_ = HookOptions{socket_, seconds(2)};
+  std::optional<MuteAgent> agent;
+  std::thread starter([&] {
+    std::this_thread::sleep_for(milliseconds(1200));
+    agent.emplace(socket_);
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(Run("prepare", "begin"), 1);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(3000));
+  EXPECT_THAT(err_.str(), HasSubstr("did not answer in time"));
+  starter.join();
+}
+
 TEST_F(HookTest, ABadRequestIsNotAskedAgain) {
   FakeAgent agent(socket_);
   agent.invalid = "vcpus is 65536, not 1 to 4096";
