@@ -144,6 +144,17 @@ TEST(Explain, ShowsBothHalvesOfTheProof) {
   EXPECT_THAT(found->lines(), Contains(HasSubstr("load a balloon driver")));
 }
 
+TEST(Explain, AdvisesTheModeThatSwitchesHintingOn) {
+  Report report = SampleReport();
+  report.snapshot.vms[0].hinting = Hinting::kNotOffered;
+  report.snapshot.vms[0].proof = {};
+  const auto found = Explain(report, "web-1");
+  ASSERT_TRUE(found.ok());
+  const std::string last = found->lines(found->lines_size() - 1);
+  EXPECT_THAT(last, HasSubstr("run the agent in mode publish"));
+  EXPECT_THAT(last, Not(HasSubstr("reclaim")));
+}
+
 TEST(Explain, FindsByUuidInAnyCaseAndRefusesAnAmbiguousName) {
   Report report = SampleReport();
   EXPECT_TRUE(Explain(report, "6F9B1C1E-0D3C-4D57-9D0C-0123456789AB").ok());
