@@ -65,6 +65,13 @@ TEST_F(ProgramsTest, CtlEndsWith1WithoutAnAgent) {
   }
 }
 
+TEST_F(ProgramsTest, CtlWaitsForAStoppedAgentOnlySoLong) {
+  const MuteAgent agent(socket_);
+  const Ended ended = Run("timeout 20 " + ctl_ + "top --once");
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, HasSubstr("did not answer in time"));
+}
+
 TEST_F(ProgramsTest, CtlShowsWhatTheAgentSays) {
   FakeAgent agent(socket_);
   agent.snapshot = OneVm();

@@ -105,22 +105,35 @@ class Interrupts {
   std::thread thread_;
 };
 
+// False when nobody reads any more.
+bool ShowTop(const v1::Snapshot& snapshot, const Arguments& arguments, Screen& screen) {
+  const Terminal terminal = LookAtTerminal();
+  if (arguments.json()) return static_cast<bool>(std::cout << ToJson(snapshot) << std::endl);
+  return screen.Show(TopLines(snapshot, {terminal.columns, terminal.color}), terminal.rows,
+                     terminal.columns);
+}
+
+// One answer that is asked for has a deadline, which a watch cannot have.
+int TopOnce(const Arguments& arguments) {
+  std::signal(SIGPIPE, SIG_IGN);
+  AgentClient client(arguments.socket);
+  const auto snapshot = client.GetSnapshot(kDeadline);
+  if (!snapshot) return Fail(snapshot.error());
+  Screen screen(std::cout, !arguments.json() && LookAtTerminal().is);
+  ShowTop(*snapshot, arguments, screen);
+  return kDone;
+}
+
 int Top(const Arguments& arguments) {
+  if (arguments.once) return TopOnce(arguments);
   Interrupts::Block();
   AgentClient client(arguments.socket);
   const Interrupts interrupts(client);
   Screen screen(std::cout, !arguments.json() && LookAtTerminal().is);
-  unsigned left = arguments.once ? 1 : arguments.count;
+  unsigned left = arguments.count;
   const bool counted = left > 0;
   const Status watched = client.Watch([&](const v1::Snapshot& snapshot) {
-    const Terminal terminal = LookAtTerminal();
-    bool read = true;
-    if (arguments.json()) {
-      read = static_cast<bool>(std::cout << ToJson(snapshot) << std::endl);
-    } else {
-      read = screen.Show(TopLines(snapshot, {terminal.columns, terminal.color}), terminal.rows,
-                         terminal.columns);
-    }
+    const bool read = ShowTop(snapshot, arguments, screen);
     return read && (!counted || --left > 0);
   });
   return watched ? kDone : Fail(watched.error());
