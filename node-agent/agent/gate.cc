@@ -60,7 +60,7 @@ Verdict Gate::Decide(const VmSpec& vm, bool already_running) {
     verdict.ordinary = verdict.promised;
     verdict.reason = "this agent only observes; it would say: " + verdict.reason;
   }
-  const Verdict written = Write(vm, verdict);
+  Verdict written = Write(vm, verdict);
   if (written.admitted || options_.enforce) return written;
   verdict.reason += "; and " + written.reason;
   return verdict;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "node-agent/admission/ledger.h"
@@ -32,7 +33,7 @@ class Gate final : public publishers::AdmissionGate, public sources::GrantBook {
   /// All references must outlive the gate.
   Gate(admission::Ledger& ledger, const PolicyParams& params, const host::Clock& clock,
        Options options)
-      : ledger_(ledger), params_(params), clock_(clock), options_(options) {}
+      : ledger_(ledger), params_(params), clock_(clock), options_(std::move(options)) {}
 
   Verdict Reserve(const VmSpec& vm, bool already_running) override;
   bool Release(const VmId& vm) override;

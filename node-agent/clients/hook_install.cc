@@ -87,7 +87,7 @@ Status CopyTo(const host::Fd& from, const host::Fd& to) {
     const ssize_t got = read(from.get(), part.data(), part.size());
     if (got < 0) return host::FromErrno(errno, "reading this program");
     if (got == 0) return Ok();
-    const Status put = WriteAll(to, {part.data(), static_cast<std::size_t>(got)});
+    Status put = WriteAll(to, {part.data(), static_cast<std::size_t>(got)});
     if (!put) return put;
   }
 }
