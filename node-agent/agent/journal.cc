@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "node-agent/model/human.h"
+
 namespace ullage::agent {
 namespace {
 
@@ -25,14 +27,12 @@ class Lines {
   std::vector<Entry> entries_;
 };
 
-std::string MiB(Bytes bytes) { return std::to_string(bytes.mib()) + " MiB"; }
-
 void CompareVm(const VmState* was, const VmState& vm, Lines& lines) {
   const std::string name = "vm " + vm.spec.name;
   static const VmState kNone;
   const VmState& before = was != nullptr ? *was : kNone;
   if (was == nullptr) {
-    lines.Info(name + ": promised " + MiB(vm.promised) + " (" + MiB(vm.reclaimed) +
+    lines.Info(name + ": promised " + InMiB(vm.promised) + " (" + InMiB(vm.reclaimed) +
                " on reclaimable memory)");
   }
   if (was != nullptr && before.epoch != vm.epoch && before.epoch != 0) {
@@ -82,8 +82,8 @@ std::vector<Entry> Changes(const Report& before, const Report& now) {
   for (const auto& [id, vm] : old) lines.Info("vm " + vm->spec.name + ": ended");
   const Capacity& capacity = now.plan.capacity;
   if (capacity.published != before.plan.capacity.published) {
-    lines.Info("published " + MiB(before.plan.capacity.published) + " → " +
-               MiB(capacity.published) + ": " + capacity.reason);
+    lines.Info("published " + InMiB(before.plan.capacity.published) + " → " +
+               InMiB(capacity.published) + ": " + capacity.reason);
   }
   for (const Outcome& outcome : now.outcomes) CompareOutcome(before, outcome, lines);
   return lines.Take();

@@ -33,4 +33,7 @@ inline std::string Human(Bytes size) {
   return text.data();
 }
 
+/// Whole MiB, for sums that people check: "1160 MiB".
+inline std::string InMiB(Bytes size) { return std::to_string(size.mib()) + " MiB"; }
+
 }  // namespace ullage

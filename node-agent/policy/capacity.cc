@@ -4,20 +4,24 @@
 #include <algorithm>
 
 #include "node-agent/model/fold.h"
+#include "node-agent/model/human.h"
 
 namespace ullage::policy {
 namespace {
-
-std::string MiB(Bytes bytes) { return std::to_string(bytes.mib()) + " MiB"; }
 
 bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
   return seen && now - *seen <= limit;
 }
 
+// L − R: what the VM was promised and does not hold.
+Bytes Rest(const VmState& vm) {
+  return std::max(vm.promised - vm.resident.value_or(Bytes()), Bytes());
+}
+
 // g: what the VM may claim within the horizon. Whoever is unknown, or already stands on reclaimed
 // memory, may claim all it was promised.
 VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParams& params) {
-  const Bytes rest = std::max(vm.promised - vm.resident.value_or(Bytes()), Bytes());
+  const Bytes rest = Rest(vm);
   const auto whole = [&](std::string why) { return VmDecision{vm.spec.id, rest, std::move(why)}; };
   if (vm.bound_only) return whole("admitted, no QEMU seen yet: its whole promise is still to come");
   if (!vm.resident) return whole("its charge is unknown: " + vm.fault);
@@ -35,7 +39,7 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
   }
   const Bytes allowance = vm.promised * params.growth;
   return {vm.spec.id, std::min(allowance, rest),
-          "may grow by " + MiB(std::min(allowance, rest)) + " of the " + MiB(rest) +
+          "may grow by " + InMiB(std::min(allowance, rest)) + " of the " + InMiB(rest) +
               " it does not hold"};
 }
 
@@ -43,8 +47,7 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
 Bytes Buffer(const Snapshot& snapshot, Bytes total, const PolicyParams& params) {
   Bytes buffer = total * params.buffer_of_host;
   for (const VmState& vm : snapshot.vms) {
-    const Bytes rest = vm.promised - vm.resident.value_or(Bytes());
-    buffer = std::max(buffer, std::min(rest, vm.promised * params.buffer_of_vm));
+    buffer = std::max(buffer, std::min(Rest(vm), vm.promised * params.buffer_of_vm));
   }
   return buffer;
 }
@@ -57,9 +60,8 @@ CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams
   terms.unsold = plan.capacity.unsold;
   Bytes claims;  // Σ(L − R)
   for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
-    const VmState& vm = snapshot.vms[i];
     terms.growth += plan.vms[i].growth;
-    claims += std::max(vm.promised - vm.resident.value_or(Bytes()), Bytes());
+    claims += Rest(snapshot.vms[i]);
   }
   const Bytes others = terms.buffer + terms.unsold + terms.not_ours;
   terms.bound = terms.available + terms.recoverable - terms.growth - others;
@@ -107,7 +109,7 @@ Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const Policy
 std::string Why(const Capacity& capacity, Bytes target, const PolicyParams& params) {
   const CapacityTerms& terms = *capacity.terms;
   if (capacity.additional < target) {
-    return MiB(target) + " would be safe; rising slowly (after " +
+    return InMiB(target) + " would be safe; rising slowly (after " +
            std::to_string(params.rise_delay.count()) + " s of quiet)";
   }
   if (terms.cap < terms.bound) return "capped: no more than K × the host is promised in all";
@@ -171,8 +173,8 @@ Verdict Admit(const Room& room, const VmSpec& vm, const PolicyParams& params) {
   }
   verdict.ordinary = std::min(verdict.promised, std::max(room.unsold, Bytes()));
   const Bytes rest = (verdict.promised - verdict.ordinary).CeilTo(params.quantum);
-  const std::string need = "it is promised " + MiB(verdict.promised) + ", and " + MiB(room.unsold) +
-                           " of ordinary memory is left";
+  const std::string need = "it is promised " + InMiB(verdict.promised) + ", and " +
+                           InMiB(room.unsold) + " of ordinary memory is left";
   if (rest == Bytes()) {
     verdict.admitted = true;
     verdict.reason = "on ordinary memory: " + need;
@@ -180,15 +182,15 @@ Verdict Admit(const Room& room, const VmSpec& vm, const PolicyParams& params) {
     verdict.reason = "no room: " + need +
                      " (placement is standard, so reclaimable memory is not "
                      "used; " +
-                     MiB(room.additional) + " of it is free)";
+                     InMiB(room.additional) + " of it is free)";
   } else if (rest > room.additional) {
-    verdict.reason = "no room: " + need + "; it would need " + MiB(rest) +
-                     " of reclaimable memory and " + MiB(room.additional) + " is free";
+    verdict.reason = "no room: " + need + "; it would need " + InMiB(rest) +
+                     " of reclaimable memory and " + InMiB(room.additional) + " is free";
   } else {
     verdict.admitted = true;
     verdict.reclaimed = rest;
     verdict.promised = verdict.ordinary + rest;
-    verdict.reason = "on " + MiB(rest) + " of reclaimable memory: " + need;
+    verdict.reason = "on " + InMiB(rest) + " of reclaimable memory: " + need;
   }
   if (!verdict.admitted) verdict.ordinary = Bytes();
   return verdict;
