@@ -171,10 +171,13 @@ Verdict Admit(const Room& room, const VmSpec& vm, const PolicyParams& params) {
     verdict.reason = "the agent does not know yet what this host has left; try again in a moment";
     return verdict;
   }
-  verdict.ordinary = std::min(verdict.promised, std::max(room.unsold, Bytes()));
+  // Below zero where more was promised than there is; to whoever asks that is none.
+  const Bytes unsold = std::max(room.unsold, Bytes());
+  const Bytes additional = std::max(room.additional, Bytes());
+  verdict.ordinary = std::min(verdict.promised, unsold);
   const Bytes rest = (verdict.promised - verdict.ordinary).CeilTo(params.quantum);
-  const std::string need = "it is promised " + InMiB(verdict.promised) + ", and " +
-                           InMiB(room.unsold) + " of ordinary memory is left";
+  const std::string need = "it is promised " + InMiB(verdict.promised) + ", and " + InMiB(unsold) +
+                           " of ordinary memory is left";
   if (rest == Bytes()) {
     verdict.admitted = true;
     verdict.reason = "on ordinary memory: " + need;
@@ -182,10 +185,10 @@ Verdict Admit(const Room& room, const VmSpec& vm, const PolicyParams& params) {
     verdict.reason = "no room: " + need +
                      " (placement is standard, so reclaimable memory is not "
                      "used; " +
-                     InMiB(room.additional) + " of it is free)";
-  } else if (rest > room.additional) {
+                     InMiB(additional) + " of it is free)";
+  } else if (rest > additional) {
     verdict.reason = "no room: " + need + "; it would need " + InMiB(rest) +
-                     " of reclaimable memory and " + InMiB(room.additional) + " is free";
+                     " of reclaimable memory and " + InMiB(additional) + " is free";
   } else {
     verdict.admitted = true;
     verdict.reclaimed = rest;

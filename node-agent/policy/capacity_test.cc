@@ -185,6 +185,9 @@ TEST(Admit, GivesOrdinaryMemoryFirst) {
   EXPECT_EQ(refused.reason,
             "no room: it is promised 1152 MiB, and 1000 MiB of ordinary memory is left; it would "
             "need 192 MiB of reclaimable memory and 128 MiB is free");
+  EXPECT_EQ(admit(-5, -5).reason,
+            "no room: it is promised 1152 MiB, and 0 MiB of ordinary memory is left; it would "
+            "need 1152 MiB of reclaimable memory and 0 MiB is free");
   EXPECT_FALSE(Admit({}, vm, Params()).admitted) << "unknown room is no room";
 }
 
