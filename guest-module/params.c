@@ -20,6 +20,7 @@ struct param {
 	int (*apply)(struct ullage_balloon *ub);
 };
 
+
 static int repace(struct ullage_balloon *ub)
 {
 	ullage_reporting_repace(ub);
@@ -29,14 +30,31 @@ static int repace(struct ullage_balloon *ub)
 /* 1 TiB and 1 TiB/s: beyond any use, and far from overflow when scaled. */
 #define MIB_MAX	(1U << 20)
 
-static struct param reporting = { 1, 0, 1, ullage_reporting_apply };
-static struct param early_start = { 1, 0, 1, ullage_reporting_apply };
-static struct param order = { 0, 1, ULLAGE_MAX_ORDER, ullage_reporting_apply };
-static struct param pass_delay_ms = { 20, 0, 10000, repace };
-static struct param settle_ms = { 100, 0, 2000, repace };
-static struct param churn_s = { 10, 0, 600, repace };
-static struct param rate_mib_s = { 0, 0, MIB_MAX, repace };
-static struct param floor_mib = { 32, 0, MIB_MAX, repace };
+/* X(type, name, enum suffix, default, least, most, apply, description) */
+#define PARAMS(X)								\
+	X(bool, reporting, REPORTING, 1, 0, 1, ullage_reporting_apply,		\
+	  "Report free pages to the host (bool, default Y)")			\
+	X(bool, early_start, EARLY_START, 1, 0, 1, ullage_reporting_apply,	\
+	  "Start the first pass of a burst after settle_ms instead of the kernel's 2 s (bool, default Y)") \
+	X(uint, order, ORDER, 0, 1, ULLAGE_MAX_ORDER, ullage_reporting_apply,	\
+	  "Smallest free block reported, as a power of two of pages (1 to the allocator's largest; default the kernel's page block, 9 = 2 MiB on x86)") \
+	X(uint, pass_delay_ms, PASS_DELAY_MS, 20, 0, 10000, repace,		\
+	  "Pause between two passes of a burst, in ms (0 to 10000, default 20)") \
+	X(uint, settle_ms, SETTLE_MS, 100, 0, 2000, repace,			\
+	  "Wait between the first freed block and the first pass, in ms (0 to 2000, default 100)") \
+	X(uint, churn_s, CHURN_S, 10, 0, 600, repace,				\
+	  "Report in haste at most the guest's whole memory once in this many seconds (up to 4 times at a stretch), then at the kernel's pace of 2 s (0 to 600, default 10; 0 = no limit)") \
+	X(uint, rate_mib_s, RATE_MIB_S, 0, 0, MIB_MAX, repace,			\
+	  "Most that is reported on average, in MiB/s (0 to 1048576, default 0 = no limit)") \
+	X(uint, floor_mib, FLOOR_MIB, 32, 0, MIB_MAX, repace,			\
+	  "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself")
+
+static struct param params[ULLAGE_P_NR] = {
+#define X(_type, _name, _id, _default, _min, _max, _apply, _text) \
+	[ULLAGE_P_##_id] = { _default, _min, _max, _apply },
+	PARAMS(X)
+#undef X
+};
 
 static int apply(struct param *p)
 {
@@ -104,80 +122,22 @@ static int get_bool(char *buffer, const struct kernel_param *kp)
 static const struct kernel_param_ops uint_ops = { .set = set_uint, .get = get_uint };
 static const struct kernel_param_ops bool_ops = { .set = set_bool, .get = get_bool };
 
-module_param_cb(reporting, &bool_ops, &reporting, 0644);
-MODULE_PARM_DESC(reporting, "Report free pages to the host (bool, default Y)");
-
-module_param_cb(early_start, &bool_ops, &early_start, 0644);
-MODULE_PARM_DESC(early_start,
-		 "Start the first pass of a burst after settle_ms instead of the kernel's 2 s (bool, default Y)");
-
-module_param_cb(order, &uint_ops, &order, 0644);
-MODULE_PARM_DESC(order,
-		 "Smallest free block reported, as a power of two of pages (1 to the allocator's largest; default the kernel's page block, 9 = 2 MiB on x86)");
-
-module_param_cb(pass_delay_ms, &uint_ops, &pass_delay_ms, 0644);
-MODULE_PARM_DESC(pass_delay_ms,
-		 "Pause between two passes of a burst, in ms (0 to 10000, default 20)");
-
-module_param_cb(settle_ms, &uint_ops, &settle_ms, 0644);
-MODULE_PARM_DESC(settle_ms,
-		 "Wait between the first freed block and the first pass, in ms (0 to 2000, default 100)");
-
-module_param_cb(churn_s, &uint_ops, &churn_s, 0644);
-MODULE_PARM_DESC(churn_s,
-		 "Report in haste at most the guest's whole memory once in this many seconds (up to 4 times at a stretch), then at the kernel's pace of 2 s (0 to 600, default 10; 0 = no limit)");
-
-module_param_cb(rate_mib_s, &uint_ops, &rate_mib_s, 0644);
-MODULE_PARM_DESC(rate_mib_s,
-		 "Most that is reported on average, in MiB/s (0 to 1048576, default 0 = no limit)");
-
-module_param_cb(floor_mib, &uint_ops, &floor_mib, 0644);
-MODULE_PARM_DESC(floor_mib,
-		 "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself");
+#define X(_type, _name, _id, _default, _min, _max, _apply, _text)		\
+	module_param_cb(_name, &_type##_ops, &params[ULLAGE_P_##_id], 0644);	\
+	MODULE_PARM_DESC(_name, _text);
+PARAMS(X)
+#undef X
 
 /* The page block's size is not a constant on every architecture. */
 void ullage_params_init(void)
 {
-	if (!order.value)
-		order.value = pageblock_order;
+	struct param *order = &params[ULLAGE_P_ORDER];
+
+	if (!order->value)
+		order->value = pageblock_order;
 }
 
-bool ullage_param_reporting(void)
+unsigned int ullage_param(enum ullage_param p)
 {
-	return READ_ONCE(reporting.value);
-}
-
-bool ullage_param_early_start(void)
-{
-	return READ_ONCE(early_start.value);
-}
-
-unsigned int ullage_param_order(void)
-{
-	return READ_ONCE(order.value);
-}
-
-unsigned int ullage_param_pass_delay_ms(void)
-{
-	return READ_ONCE(pass_delay_ms.value);
-}
-
-unsigned int ullage_param_settle_ms(void)
-{
-	return READ_ONCE(settle_ms.value);
-}
-
-unsigned int ullage_param_churn_s(void)
-{
-	return READ_ONCE(churn_s.value);
-}
-
-unsigned int ullage_param_rate_mib_s(void)
-{
-	return READ_ONCE(rate_mib_s.value);
-}
-
-unsigned int ullage_param_floor_mib(void)
-{
-	return READ_ONCE(floor_mib.value);
+	return READ_ONCE(params[p].value);
 }

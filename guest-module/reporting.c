@@ -40,7 +40,7 @@ static unsigned long debt(struct ullage_balloon *ub)
 {
 	s64 ns = atomic64_read(&ub->next_report_ns) - (s64)ktime_get_ns();
 
-	if (!ullage_param_rate_mib_s() || ns <= 0)
+	if (!ullage_param(ULLAGE_P_RATE_MIB_S) || ns <= 0)
 		return 0;
 	return nsecs_to_jiffies(ns) + 1;
 }
@@ -52,7 +52,7 @@ static unsigned long debt(struct ullage_balloon *ub)
  */
 static void charge(struct ullage_balloon *ub, u64 bytes)
 {
-	u64 rate = (u64)ullage_param_rate_mib_s() * SZ_1M;
+	u64 rate = (u64)ullage_param(ULLAGE_P_RATE_MIB_S) * SZ_1M;
 	s64 now = ktime_get_ns();
 
 	if (!rate)
@@ -72,7 +72,7 @@ static void charge(struct ullage_balloon *ub, u64 bytes)
  */
 static void spend_haste(struct ullage_balloon *ub, u64 bytes)
 {
-	u64 window = (u64)ullage_param_churn_s() * NSEC_PER_SEC;
+	u64 window = (u64)ullage_param(ULLAGE_P_CHURN_S) * NSEC_PER_SEC;
 	s64 now = ktime_get_ns();
 	s64 spent;
 
@@ -86,7 +86,7 @@ static void spend_haste(struct ullage_balloon *ub, u64 bytes)
 
 static bool churning(struct ullage_balloon *ub)
 {
-	s64 window = (s64)ullage_param_churn_s() * NSEC_PER_SEC;
+	s64 window = (s64)ullage_param(ULLAGE_P_CHURN_S) * NSEC_PER_SEC;
 
 	return window && atomic64_read(&ub->haste_spent_ns) - (s64)ktime_get_ns() >
 			 CHURN_BURST * window;
@@ -103,7 +103,7 @@ static unsigned long pass_delay(struct ullage_balloon *ub, unsigned int ms)
 /* When the first pass after an idle time may start. */
 unsigned long ullage_first_pass_delay(struct ullage_balloon *ub)
 {
-	return pass_delay(ub, ullage_param_settle_ms());
+	return pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS));
 }
 
 /* @held bytes are isolated right now and go back in a moment. */
@@ -111,7 +111,7 @@ static bool below_floor(u64 held)
 {
 	u64 free = (u64)global_zone_page_state(NR_FREE_PAGES) << PAGE_SHIFT;
 
-	return free + held < (u64)ullage_param_floor_mib() * SZ_1M;
+	return free + held < (u64)ullage_param(ULLAGE_P_FLOOR_MIB) * SZ_1M;
 }
 
 static int by_pfn(const void *a, const void *b)
@@ -185,7 +185,7 @@ static int report(struct page_reporting_dev_info *prdev,
 	if (WARN_ON_ONCE(!nents || nents > PAGE_REPORTING_CAPACITY))
 		return -EINVAL;
 	/* Whoever stops it waits for the end of this pass. */
-	if (READ_ONCE(ub->stopping) || !ullage_param_reporting())
+	if (READ_ONCE(ub->stopping) || !ullage_param(ULLAGE_P_REPORTING))
 		return -ESHUTDOWN;
 	for_each_sg(sgl, sg, nents, i)
 		bytes += sg->length;
@@ -222,13 +222,13 @@ static int report(struct page_reporting_dev_info *prdev,
 	spend_haste(ub, bytes);
 	if (churning(ub))
 		ullage_count(ub, ULLAGE_C_CHURN_WAITS, 1);
-	ullage_arm_pass(ub, pass_delay(ub, ullage_param_pass_delay_ms()));
+	ullage_arm_pass(ub, pass_delay(ub, ullage_param(ULLAGE_P_PASS_DELAY_MS)));
 	return 0;
 }
 
 static int start(struct ullage_balloon *ub)
 {
-	unsigned int order = ullage_param_order();
+	unsigned int order = ullage_param(ULLAGE_P_ORDER);
 	int err;
 
 	ub->prdev.report = report;
@@ -257,13 +257,13 @@ static int start(struct ullage_balloon *ub)
  */
 int ullage_reporting_apply(struct ullage_balloon *ub)
 {
-	bool wanted = ullage_param_reporting() && ub->vqs[ULLAGE_Q_REPORTING];
+	bool wanted = ullage_param(ULLAGE_P_REPORTING) && ub->vqs[ULLAGE_Q_REPORTING];
 	int err;
 
-	if (ub->reporting && (!wanted || ub->prdev.order != ullage_param_order()))
+	if (ub->reporting && (!wanted || ub->prdev.order != ullage_param(ULLAGE_P_ORDER)))
 		ullage_reporting_stop(ub);
 	if (!wanted) {
-		if (ullage_param_reporting())
+		if (ullage_param(ULLAGE_P_REPORTING))
 			dev_info(&ub->vdev->dev,
 				 "free page reporting is off: the device does not offer it (QEMU: free-page-reporting=on) or this guest poisons free pages\n");
 		return 0;
@@ -275,7 +275,7 @@ int ullage_reporting_apply(struct ullage_balloon *ub)
 		if (err)
 			return err;
 	}
-	if (!ullage_param_early_start())
+	if (!ullage_param(ULLAGE_P_EARLY_START))
 		ullage_trigger_detach(ub);
 	else if (!ullage_trigger_attach(ub))
 		/* Registration has asked for a first pass in 2 s: bring it forward. */

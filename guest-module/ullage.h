@@ -43,26 +43,47 @@ enum ullage_queue {
 	ULLAGE_Q_NR
 };
 
-/* Events since the driver was bound; counters.c gives each its sysfs file. */
+/*
+ * Events since the driver was bound: X(sysfs name, enum suffix). Each is one
+ * line here, its meaning one in the README.
+ */
+#define ULLAGE_COUNTERS(X) \
+	X(passes, PASSES) \
+	X(reports, REPORTS) \
+	X(reported_pages, REPORTED_PAGES) \
+	X(reported_bytes, REPORTED_BYTES) \
+	X(report_errors, REPORT_ERRORS) \
+	X(report_host_ns, REPORT_HOST_NS) \
+	X(paced_waits, PACED_WAITS) \
+	X(floor_skips, FLOOR_SKIPS) \
+	X(churn_waits, CHURN_WAITS) \
+	X(early_starts, EARLY_STARTS) \
+	X(inflated_pages, INFLATED_PAGES) \
+	X(deflated_pages, DEFLATED_PAGES) \
+	X(oom_deflated_pages, OOM_DEFLATED_PAGES) \
+	X(migrated_pages, MIGRATED_PAGES) \
+	X(inflate_failures, INFLATE_FAILURES) \
+	X(stats_updates, STATS_UPDATES) \
+	X(host_timeouts, HOST_TIMEOUTS)
+
 enum ullage_counter {
-	ULLAGE_C_PASSES,
-	ULLAGE_C_REPORTS,
-	ULLAGE_C_REPORTED_PAGES,
-	ULLAGE_C_REPORTED_BYTES,
-	ULLAGE_C_REPORT_ERRORS,
-	ULLAGE_C_REPORT_HOST_NS,
-	ULLAGE_C_PACED_WAITS,
-	ULLAGE_C_FLOOR_SKIPS,
-	ULLAGE_C_CHURN_WAITS,
-	ULLAGE_C_EARLY_STARTS,
-	ULLAGE_C_INFLATED_PAGES,
-	ULLAGE_C_DEFLATED_PAGES,
-	ULLAGE_C_OOM_DEFLATED_PAGES,
-	ULLAGE_C_MIGRATED_PAGES,
-	ULLAGE_C_INFLATE_FAILURES,
-	ULLAGE_C_STATS_UPDATES,
-	ULLAGE_C_HOST_TIMEOUTS,
+#define X(_name, _id) ULLAGE_C_##_id,
+	ULLAGE_COUNTERS(X)
+#undef X
 	ULLAGE_C_NR
+};
+
+/* Module parameters; params.c says their bounds and units. */
+enum ullage_param {
+	ULLAGE_P_REPORTING,
+	ULLAGE_P_EARLY_START,
+	ULLAGE_P_ORDER,
+	ULLAGE_P_PASS_DELAY_MS,
+	ULLAGE_P_SETTLE_MS,
+	ULLAGE_P_CHURN_S,
+	ULLAGE_P_RATE_MIB_S,
+	ULLAGE_P_FLOOR_MIB,
+	ULLAGE_P_NR
 };
 
 struct ullage_balloon {
@@ -158,14 +179,7 @@ void ullage_trigger_detach(struct ullage_balloon *ub);
 
 /* params.c */
 void ullage_params_init(void);
-bool ullage_param_reporting(void);
-bool ullage_param_early_start(void);
-unsigned int ullage_param_order(void);
-unsigned int ullage_param_pass_delay_ms(void);
-unsigned int ullage_param_settle_ms(void);
-unsigned int ullage_param_churn_s(void);
-unsigned int ullage_param_rate_mib_s(void);
-unsigned int ullage_param_floor_mib(void);
+unsigned int ullage_param(enum ullage_param p);
 
 /* counters.c */
 extern const struct attribute_group *ullage_groups[];
