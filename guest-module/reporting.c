@@ -2,30 +2,18 @@
 /*
  * Free page reporting. The kernel's core isolates free blocks and hands them
  * to report(), up to 32 at a time; the host drops them while it waits; the
- * core puts them back, marked, so that each is reported once.
- *
- * The core sleeps 2 s between passes. Its work item is a member of the public
- * struct that a driver registers, so the pass that runs moves the next one
- * to where this driver wants it: the core then finds it pending already and
- * leaves it alone. A pass that finds nothing new calls nobody and so arms
- * nothing: an idle guest sleeps.
+ * core puts them back, marked, so that each is reported once. When that may
+ * happen is the matter of pace.c.
  */
 
-#include <linux/jiffies.h>
 #include <linux/ktime.h>
-#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/sort.h>
 #include <linux/virtio_config.h>
-#include <linux/vmstat.h>
 
 #include "compat.h"
 #include "ullage.h"
-
-/* What the core itself waits before a pass. */
-#define CORE_DELAY	(2 * HZ)
-#define CHURN_BURST	4
 
 /* The core serves one device a system; under ullage_devices_lock. */
 static struct ullage_balloon *reporter;
@@ -34,85 +22,6 @@ struct piece {
 	unsigned long pfn;
 	unsigned int len;
 };
-
-/* Jiffies until the rate allows the next report. */
-static unsigned long debt(struct ullage_balloon *ub)
-{
-	s64 ns = atomic64_read(&ub->next_report_ns) - (s64)ktime_get_ns();
-
-	if (!ullage_param(ULLAGE_P_RATE_MIB_S) || ns <= 0)
-		return 0;
-	return nsecs_to_jiffies(ns) + 1;
-}
-
-/*
- * What was reported is paid for afterwards: one window of at most 32 blocks
- * may go ahead of the rate, then it holds on average. A window is 2^27 bytes
- * with the largest blocks of x86, so the product stays far below 2^63.
- */
-static void charge(struct ullage_balloon *ub, u64 bytes)
-{
-	u64 rate = (u64)ullage_param(ULLAGE_P_RATE_MIB_S) * SZ_1M;
-	s64 now = ktime_get_ns();
-
-	if (!rate)
-		return;
-	atomic64_set(&ub->next_report_ns,
-		     max_t(s64, now, atomic64_read(&ub->next_report_ns)) +
-		     div64_u64(bytes * NSEC_PER_SEC, rate));
-}
-
-/*
- * Memory that is taken again right after its report costs a fault a block and
- * gains nothing. So haste is a credit: the guest's whole memory once in
- * churn_s seconds, saved up to CHURN_BURST times. A guest that has spent it
- * gets the kernel's own pace until its frees become rare again. What it frees
- * meanwhile counts too, but never for more than one churn_s beyond that, which
- * is so the longest that a guest waits for haste after it stopped churning.
- */
-static void spend_haste(struct ullage_balloon *ub, u64 bytes)
-{
-	u64 window = (u64)ullage_param(ULLAGE_P_CHURN_S) * NSEC_PER_SEC;
-	s64 now = ktime_get_ns();
-	s64 spent;
-
-	if (!window)
-		return;
-	/* At most 2^15 pages of 2^40 ns each: no overflow. */
-	spent = max_t(s64, now, atomic64_read(&ub->haste_spent_ns)) +
-		div64_u64((bytes >> PAGE_SHIFT) * window, totalram_pages());
-	atomic64_set(&ub->haste_spent_ns, min_t(s64, spent, now + (CHURN_BURST + 1) * window));
-}
-
-static bool churning(struct ullage_balloon *ub)
-{
-	s64 window = (s64)ullage_param(ULLAGE_P_CHURN_S) * NSEC_PER_SEC;
-
-	return window && atomic64_read(&ub->haste_spent_ns) - (s64)ktime_get_ns() >
-			 CHURN_BURST * window;
-}
-
-/* Jiffies from now to a pass that its parameter puts @ms away. */
-static unsigned long pass_delay(struct ullage_balloon *ub, unsigned int ms)
-{
-	unsigned long delay = churning(ub) ? CORE_DELAY : msecs_to_jiffies(ms);
-
-	return max(delay, debt(ub));
-}
-
-/* When the first pass after an idle time may start. */
-unsigned long ullage_first_pass_delay(struct ullage_balloon *ub)
-{
-	return pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS));
-}
-
-/* @held bytes are isolated right now and go back in a moment. */
-static bool below_floor(u64 held)
-{
-	u64 free = (u64)global_zone_page_state(NR_FREE_PAGES) << PAGE_SHIFT;
-
-	return free + held < (u64)ullage_param(ULLAGE_P_FLOOR_MIB) * SZ_1M;
-}
 
 static int by_pfn(const void *a, const void *b)
 {
@@ -176,7 +85,6 @@ static int report(struct page_reporting_dev_info *prdev,
 	/* Within a pass, the first report has armed the next pass. */
 	bool first = !delayed_work_pending(&prdev->work);
 	struct scatterlist *sg;
-	unsigned long wait;
 	unsigned int i;
 	u64 bytes = 0;
 	s64 t0;
@@ -190,21 +98,16 @@ static int report(struct page_reporting_dev_info *prdev,
 	for_each_sg(sgl, sg, nents, i)
 		bytes += sg->length;
 
-	wait = debt(ub);
-	if (wait) {
-		ullage_count(ub, ULLAGE_C_PACED_WAITS, 1);
-		ullage_arm_pass(ub, wait);
-		return -EAGAIN;
-	}
-	/* The next large free starts a pass again; no timer waits for it. */
-	if (below_floor(bytes)) {
-		ullage_count(ub, ULLAGE_C_FLOOR_SKIPS, 1);
-		return -EAGAIN;
-	}
+	err = ullage_pace_admit(ub, bytes);
+	if (err)
+		return err;
 
 	t0 = ktime_get_ns();
+	atomic_long_add(bytes >> PAGE_SHIFT, &ub->in_flight);
 	err = send(ub, join(ub, sgl, nents));
 	ullage_count(ub, ULLAGE_C_REPORT_HOST_NS, ktime_get_ns() - t0);
+	/* The host is done with the pages: here some may be kept by ending the list early. */
+	atomic_long_sub(bytes >> PAGE_SHIFT, &ub->in_flight);
 	if (err) {
 		ullage_count(ub, ULLAGE_C_REPORT_ERRORS, 1);
 		dev_err_ratelimited(&ub->vdev->dev,
@@ -218,11 +121,7 @@ static int report(struct page_reporting_dev_info *prdev,
 	ullage_count(ub, ULLAGE_C_REPORTS, 1);
 	ullage_count(ub, ULLAGE_C_REPORTED_PAGES, bytes >> PAGE_SHIFT);
 	ullage_count(ub, ULLAGE_C_REPORTED_BYTES, bytes);
-	charge(ub, bytes);
-	spend_haste(ub, bytes);
-	if (churning(ub))
-		ullage_count(ub, ULLAGE_C_CHURN_WAITS, 1);
-	ullage_arm_pass(ub, pass_delay(ub, ullage_param(ULLAGE_P_PASS_DELAY_MS)));
+	ullage_pace_reported(ub, bytes);
 	return 0;
 }
 
@@ -233,8 +132,7 @@ static int start(struct ullage_balloon *ub)
 
 	ub->prdev.report = report;
 	ub->prdev.order = order;
-	atomic64_set(&ub->next_report_ns, 0);
-	atomic64_set(&ub->haste_spent_ns, 0);
+	ullage_pace_reset(ub);
 	ub->core_order = ullage_core_order();
 	err = page_reporting_register(&ub->prdev);
 	if (err) {
@@ -309,7 +207,6 @@ void ullage_reporting_repace(struct ullage_balloon *ub)
 {
 	if (!ub->reporting)
 		return;
-	atomic64_set(&ub->next_report_ns, 0);
-	atomic64_set(&ub->haste_spent_ns, 0);
+	ullage_pace_reset(ub);
 	ullage_arm_pass(ub, ullage_first_pass_delay(ub));
 }

@@ -6,7 +6,8 @@
  * main.c       binding, features, queues, suspend
  * balloon.c    inflate, deflate, compaction, OOM
  * stats.c      the statistics queue
- * reporting.c  free page reporting and its pace
+ * reporting.c  free page reporting: the core's contract
+ * pace.c       when the next pass may start
  * trigger.c    starts the first pass of a burst early
  * params.c     module parameters
  * counters.c   sysfs
@@ -129,6 +130,10 @@ struct ullage_balloon {
 	unsigned int core_order;
 	struct page_reporting_dev_info prdev;
 	struct scatterlist report_sg[PAGE_REPORTING_CAPACITY];
+	/* Shown to the host, which has not answered yet. */
+	atomic_long_t in_flight;
+	/* Set while the guest is out of memory: a pass ends at once. */
+	bool cut_short;
 	atomic64_t next_report_ns;
 	atomic64_t haste_spent_ns;
 	struct irq_work early_start;
@@ -168,7 +173,12 @@ void ullage_stats_request(struct virtqueue *vq);
 int ullage_reporting_apply(struct ullage_balloon *ub);
 void ullage_reporting_stop(struct ullage_balloon *ub);
 void ullage_reporting_repace(struct ullage_balloon *ub);
+
+/* pace.c */
 unsigned long ullage_first_pass_delay(struct ullage_balloon *ub);
+int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes);
+void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes);
+void ullage_pace_reset(struct ullage_balloon *ub);
 
 /* trigger.c */
 void ullage_trigger_find(void);
