@@ -15,6 +15,7 @@
 #include "node-agent/publishers/metrics.h"
 #include "qemu-backend/directory.h"
 #include "qemu-backend/pid_file.h"
+#include "qemu-backend/thread.h"
 
 namespace ullage {
 namespace {
@@ -178,7 +179,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return ullage::Main(argc, argv);
+    ullage::qemu::Leave(ullage::Main(argc, argv));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "ullage-agent: %s\n", error.what());
     return 1;

@@ -2,11 +2,17 @@
 #include "qemu-backend/thread.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 namespace ullage::qemu {
 namespace {
@@ -41,6 +47,14 @@ Status Launch(const char* name, std::function<void()> body) {
   if (error != 0) return Error(Code::kExhausted, std::string("thread: ") + std::strerror(error));
   static_cast<void>(start.release());  // Enter's now
   return Ok();
+}
+
+void Leave(int status) {
+  std::fflush(nullptr);
+#ifdef __SANITIZE_ADDRESS__
+  __lsan_do_leak_check();
+#endif
+  _exit(status);
 }
 
 }  // namespace ullage::qemu

@@ -17,4 +17,9 @@ inline constexpr std::size_t kThreadStack = std::size_t{512} << 10;
 /// kExhausted: no more threads.
 Status Launch(const char* name, std::function<void()> body);
 
+/// Ends the program with `status`, output flushed. Global objects are not destroyed: a thread that
+/// was left behind may still be inside a library (libvirt's client, OpenSSL) whose exit handlers
+/// would take away what it uses. Whoever launched threads ends `main` so.
+[[noreturn]] void Leave(int status);
+
 }  // namespace ullage::qemu
