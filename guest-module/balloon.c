@@ -4,7 +4,6 @@
 #include <linux/err.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
-#include <linux/oom.h>
 #include <linux/sched.h>
 #include <linux/virtio_config.h>
 #include <linux/vmstat.h>
@@ -14,14 +13,8 @@
 
 /* 16 MiB a run of the worker, so that a changed target is seen soon. */
 #define BATCHES_PER_RUN	16
-/* What one call of the OOM notifier frees: 1 MiB. */
-#define OOM_BATCHES	1
-/* After an OOM the host's wish to inflate waits this long. */
-#define OOM_HOLD	(10 * HZ)
-/* How long an OOM waits for another user of the balloon; he may be waiting for the host. */
-#define OOM_WAIT	(2 * HZ)
-/* Before notifiers of the default priority, as the stock driver is. */
-#define OOM_PRIORITY	80
+/* What one OOM frees: 4 MiB. */
+#define OOM_BATCHES	4
 #define RETRY_MIN_MS	200
 #define RETRY_MAX_MS	5000
 
@@ -29,6 +22,11 @@
 static bool guest_keeps_account(struct ullage_balloon *ub)
 {
 	return virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+}
+
+static unsigned long time_left(unsigned long until)
+{
+	return time_before(jiffies, until) ? until - jiffies : 0;
 }
 
 static unsigned int put_pfns(struct ullage_balloon *ub, unsigned int at,
@@ -42,18 +40,62 @@ static unsigned int put_pfns(struct ullage_balloon *ub, unsigned int at,
 	return at;
 }
 
+/* Free @pages, which the balloon has let go of; under balloon_lock. */
+static void release(struct ullage_balloon *ub, struct list_head *pages)
+{
+	struct page *page, *next;
+	unsigned int n = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		if (!guest_keeps_account(ub))
+			adjust_managed_page_count(page, 1);
+		put_page(page);
+		n += ULLAGE_PFNS_PER_PAGE;
+	}
+	WRITE_ONCE(ub->num_pfns, ub->num_pfns - n);
+	ullage_count(ub, ULLAGE_C_DEFLATED_PAGES, n);
+}
+
+static void complain(struct ullage_balloon *ub, enum ullage_queue q, int err)
+{
+	if (err && err != -ETIMEDOUT && !READ_ONCE(ub->dead))
+		dev_err_ratelimited(&ub->vdev->dev,
+				    "queue %s failed: %d; unbind and bind the device to start over\n",
+				    ub->vqs[q]->name, err);
+}
+
+/*
+ * An OOM may leave ub->pfns with the host that did not answer in time. Nobody
+ * writes there before it has; under balloon_lock.
+ */
+static int collect_late(struct ullage_balloon *ub, unsigned long patience)
+{
+	int err;
+
+	if (!ub->late)
+		return 0;
+	err = ullage_await_host(ub, ub->vqs[ULLAGE_Q_DEFLATE], patience);
+	if (err == -ETIMEDOUT)
+		return err;
+	ub->late = false;
+	if (!err)
+		release(ub, &ub->untold);
+	return err;
+}
+
 /* Tell the host of the first @n entries of ub->pfns; under balloon_lock. */
-static int tell_host(struct ullage_balloon *ub, enum ullage_queue q, unsigned int n)
+static int tell_host(struct ullage_balloon *ub, enum ullage_queue q, unsigned int n,
+		     unsigned long patience)
 {
 	struct scatterlist sg;
 	int err;
 
 	sg_init_one(&sg, ub->pfns, n * sizeof(ub->pfns[0]));
-	err = ullage_ask_host(ub, ub->vqs[q], &sg, 1, false);
-	if (err && !READ_ONCE(ub->dead))
-		dev_err_ratelimited(&ub->vdev->dev,
-				    "queue %s failed: %d; unbind and bind the device to start over\n",
-				    ub->vqs[q]->name, err);
+	err = ullage_show_host(ub, ub->vqs[q], &sg, 1, false);
+	if (!err)
+		err = ullage_await_host(ub, ub->vqs[q], patience);
+	complain(ub, q, err);
 	return err;
 }
 
@@ -78,6 +120,11 @@ static unsigned int inflate(struct ullage_balloon *ub, unsigned int want)
 		return 0;
 
 	mutex_lock(&ub->balloon_lock);
+	if (collect_late(ub, MAX_SCHEDULE_TIMEOUT)) {
+		mutex_unlock(&ub->balloon_lock);
+		put_pages_list(&fresh);
+		return 0;
+	}
 	list_for_each_entry(page, &fresh, lru) {
 		n = put_pfns(ub, n, page);
 		if (!guest_keeps_account(ub))
@@ -85,37 +132,29 @@ static unsigned int inflate(struct ullage_balloon *ub, unsigned int want)
 	}
 	balloon_page_list_enqueue(&ub->pages, &fresh);
 	WRITE_ONCE(ub->num_pfns, ub->num_pfns + n);
-	err = tell_host(ub, ULLAGE_Q_INFLATE, n);
+	err = tell_host(ub, ULLAGE_Q_INFLATE, n, MAX_SCHEDULE_TIMEOUT);
 	mutex_unlock(&ub->balloon_lock);
 
 	ullage_count(ub, ULLAGE_C_INFLATED_PAGES, n);
 	return err ? 0 : got;
 }
 
-/* Free @pages, which the balloon has let go of; under balloon_lock. */
-static void release(struct ullage_balloon *ub, struct list_head *pages)
-{
-	struct page *page, *next;
-	unsigned int n = 0;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		if (!guest_keeps_account(ub))
-			adjust_managed_page_count(page, 1);
-		put_page(page);
-		n += ULLAGE_PFNS_PER_PAGE;
-	}
-	WRITE_ONCE(ub->num_pfns, ub->num_pfns - n);
-	ullage_count(ub, ULLAGE_C_DEFLATED_PAGES, n);
-}
-
-/* Give up to @want 4 KiB pages back to the guest; under balloon_lock. */
-static unsigned int deflate_locked(struct ullage_balloon *ub, unsigned int want)
+/*
+ * Give up to @want 4 KiB pages back to the guest; under balloon_lock. The host
+ * hears of it before the guest uses the pages, whether or not it asked for
+ * that (MUST_TELL_HOST). If it did and cannot be told, or has not answered
+ * within @patience, the pages wait for its answer or for the device's reset.
+ */
+static unsigned int deflate_locked(struct ullage_balloon *ub, unsigned int want,
+				   unsigned long patience)
 {
 	unsigned int n = 0;
 	struct page *page;
 	LIST_HEAD(leaving);
+	int err;
 
+	if (collect_late(ub, patience))
+		return 0;
 	want = min3(want, ULLAGE_BATCH_PFNS, ub->num_pfns) / ULLAGE_PFNS_PER_PAGE;
 	balloon_page_list_dequeue(&ub->pages, &leaving, want);
 	list_for_each_entry(page, &leaving, lru)
@@ -123,12 +162,9 @@ static unsigned int deflate_locked(struct ullage_balloon *ub, unsigned int want)
 	if (!n)
 		return 0;
 
-	/*
-	 * The host hears of it before the guest uses the pages, whether or not
-	 * it asked for that (MUST_TELL_HOST). If it did and cannot be told,
-	 * the pages wait for the device's reset.
-	 */
-	if (tell_host(ub, ULLAGE_Q_DEFLATE, n) && !READ_ONCE(ub->dead) &&
+	err = tell_host(ub, ULLAGE_Q_DEFLATE, n, patience);
+	ub->late = err == -ETIMEDOUT;
+	if (err && !READ_ONCE(ub->dead) &&
 	    virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
 		list_splice(&leaving, &ub->untold);
 		return 0;
@@ -142,7 +178,7 @@ static unsigned int deflate(struct ullage_balloon *ub, unsigned int want)
 	unsigned int n;
 
 	mutex_lock(&ub->balloon_lock);
-	n = deflate_locked(ub, want);
+	n = deflate_locked(ub, want, MAX_SCHEDULE_TIMEOUT);
 	mutex_unlock(&ub->balloon_lock);
 	return n;
 }
@@ -182,7 +218,7 @@ static void requeue(struct ullage_balloon *ub, unsigned long delay)
 }
 
 /* A look at the host's wish in at most @delay; one that is sooner stays so. */
-static void requeue_by(struct ullage_balloon *ub, unsigned long delay)
+void ullage_balloon_look_by(struct ullage_balloon *ub, unsigned long delay)
 {
 	unsigned long flags;
 
@@ -252,49 +288,34 @@ void ullage_balloon_resize(struct ullage_balloon *ub)
 	requeue(ub, 0);
 }
 
-/* Take balloon_lock within OOM_WAIT; its holder needs no memory. */
-static bool lock_for_oom(struct ullage_balloon *ub)
+/* Take balloon_lock until @until; its holder needs no memory, but maybe the host. */
+static bool lock_until(struct ullage_balloon *ub, unsigned long until)
 {
-	unsigned long until = jiffies + OOM_WAIT;
-
 	while (!mutex_trylock(&ub->balloon_lock)) {
-		if (time_after(jiffies, until))
+		if (!time_before(jiffies, until))
 			return false;
 		schedule_timeout_uninterruptible(1);
 	}
 	return true;
 }
 
-static int oom_notify(struct notifier_block *nb, unsigned long unused, void *freed)
+/* The guest is out of memory: up to OOM_BATCHES back; returns 4 KiB pages. */
+unsigned int ullage_balloon_oom(struct ullage_balloon *ub, unsigned long until)
 {
-	struct ullage_balloon *ub = container_of(nb, struct ullage_balloon, oom_nb);
-	unsigned long *pages = freed;
 	unsigned int i, n, sum = 0;
 
-	if (!lock_for_oom(ub))
-		return NOTIFY_OK;
+	if (!READ_ONCE(ub->num_pfns) || !lock_until(ub, until))
+		return 0;
 	for (i = 0; i < OOM_BATCHES; i++) {
-		n = deflate_locked(ub, ULLAGE_BATCH_PFNS);
-		sum += n;
+		n = deflate_locked(ub, ULLAGE_BATCH_PFNS, time_left(until));
 		if (!n)
 			break;
+		sum += n;
 	}
 	if (sum)
 		write_actual_locked(ub);
 	mutex_unlock(&ub->balloon_lock);
-	if (!sum)
-		return NOTIFY_OK;
-
-	WRITE_ONCE(ub->hold_until, jiffies + OOM_HOLD);
-	WRITE_ONCE(ub->hold, true);
-	/* Nothing else would look at the host's wish again. */
-	requeue_by(ub, OOM_HOLD + 1);
-	*pages += sum / ULLAGE_PFNS_PER_PAGE;
-	ullage_count(ub, ULLAGE_C_OOM_DEFLATED_PAGES, sum);
-	dev_info_ratelimited(&ub->vdev->dev,
-			     "the guest is out of memory: took %u KiB back from the balloon\n",
-			     sum << (VIRTIO_BALLOON_PFN_SHIFT - 10));
-	return NOTIFY_OK;
+	return sum;
 }
 
 #ifdef CONFIG_BALLOON_COMPACTION
@@ -314,7 +335,7 @@ static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
 	if (!mutex_trylock(&ub->balloon_lock))
 		return -EAGAIN;
 	/* A host that cannot be told would go on with the old page. */
-	if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE]) ||
+	if (ub->late || virtqueue_is_broken(ub->vqs[ULLAGE_Q_INFLATE]) ||
 	    virtqueue_is_broken(ub->vqs[ULLAGE_Q_DEFLATE])) {
 		mutex_unlock(&ub->balloon_lock);
 		return -EAGAIN;
@@ -338,8 +359,8 @@ static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
 	 * Inflate first, so that the host never sees the balloon shrink. If one
 	 * of the two fails now, the device has been reset and holds neither page.
 	 */
-	tell_host(ub, ULLAGE_Q_INFLATE, put_pfns(ub, 0, newpage));
-	tell_host(ub, ULLAGE_Q_DEFLATE, put_pfns(ub, 0, page));
+	tell_host(ub, ULLAGE_Q_INFLATE, put_pfns(ub, 0, newpage), MAX_SCHEDULE_TIMEOUT);
+	tell_host(ub, ULLAGE_Q_DEFLATE, put_pfns(ub, 0, page), MAX_SCHEDULE_TIMEOUT);
 	mutex_unlock(&ub->balloon_lock);
 
 	ullage_forget_page(page);
@@ -359,28 +380,16 @@ void ullage_balloon_init(struct ullage_balloon *ub)
 #endif
 	INIT_DELAYED_WORK(&ub->size_work, size_work_fn);
 	ub->retry_ms = RETRY_MIN_MS;
-	ub->oom_nb.notifier_call = oom_notify;
-	ub->oom_nb.priority = OOM_PRIORITY;
 }
 
-int ullage_balloon_start(struct ullage_balloon *ub)
+/* The queues are new: whatever the host still had it has no more. */
+void ullage_balloon_start(struct ullage_balloon *ub)
 {
-	int err;
-
-	if (!guest_keeps_account(ub))
-		return 0;
-	err = register_oom_notifier(&ub->oom_nb);
-	if (err)
-		return err;
-	ub->oom_registered = true;
-	return 0;
+	ub->late = false;
 }
 
 void ullage_balloon_stop(struct ullage_balloon *ub)
 {
-	if (ub->oom_registered)
-		unregister_oom_notifier(&ub->oom_nb);
-	ub->oom_registered = false;
 	cancel_delayed_work_sync(&ub->size_work);
 }
 
@@ -392,7 +401,7 @@ void ullage_balloon_empty(struct ullage_balloon *ub)
 {
 	while (ub->num_pfns) {
 		if (virtqueue_is_broken(ub->vqs[ULLAGE_Q_DEFLATE]) ||
-		    !list_empty(&ub->untold) || !ullage_time_left(ub))
+		    (!list_empty(&ub->untold) && !ub->late) || !ullage_time_left(ub))
 			ullage_give_up(ub);
 		if (!deflate(ub, ULLAGE_BATCH_PFNS))
 			schedule_timeout_uninterruptible(1);

@@ -57,41 +57,50 @@ unsigned long ullage_time_left(struct ullage_balloon *ub)
 	return min_t(unsigned long, HOST_TIMEOUT, READ_ONCE(ub->stop_by) - now);
 }
 
-/*
- * Show the host @nents pieces of memory and wait until it has taken note.
- * Never returns while the host may still act on them, except after a reset.
- * Callers take turns on a queue; nothing is allocated, because this runs when
- * memory is short.
- */
-int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
-		    struct scatterlist *sg, unsigned int nents, bool in)
+/* Nothing is allocated, because this runs when memory is short. */
+int ullage_show_host(struct ullage_balloon *ub, struct virtqueue *vq,
+		     struct scatterlist *sg, unsigned int nents, bool in)
 {
-	unsigned long wait, t0 = jiffies;
-	bool answered = false;
-	unsigned int len;
 	int err;
 
 	if (in)
 		err = virtqueue_add_inbuf(vq, sg, nents, ub, GFP_NOWAIT | __GFP_NOWARN);
 	else
 		err = virtqueue_add_outbuf(vq, sg, nents, ub, GFP_NOWAIT | __GFP_NOWARN);
-	if (err)
-		return err;
+	if (!err)
+		virtqueue_kick(vq);
+	return err;
+}
 
-	virtqueue_kick(vq);
+/*
+ * Wait until the host has taken note of what @vq shows it. -ETIMEDOUT after
+ * @patience jiffies: the host may still act on that memory, ask again. Without
+ * a limit (MAX_SCHEDULE_TIMEOUT) it never returns while the host may act on
+ * it, except after a reset.
+ */
+int ullage_await_host(struct ullage_balloon *ub, struct virtqueue *vq,
+		      unsigned long patience)
+{
+	unsigned long wait, t0 = jiffies, last = t0;
+	bool answered = false;
+	unsigned int len;
+
 	while (!answered && !virtqueue_is_broken(vq)) {
 		wait = ullage_time_left(ub);
 		if (!wait) {
 			ullage_give_up(ub);
 			break;
 		}
+		wait = min(wait, patience - min(patience, jiffies - t0));
 		if (wait_event_timeout(ub->host_answer,
 				       (answered = virtqueue_get_buf(vq, &len)) ||
 				       virtqueue_is_broken(vq), wait))
 			break;
-		if (time_before(jiffies, t0 + HOST_TIMEOUT))
+		if (jiffies - t0 >= patience)
+			return -ETIMEDOUT;
+		if (time_before(jiffies, last + HOST_TIMEOUT))
 			continue;
-		t0 = jiffies;
+		last = jiffies;
 		ullage_count(ub, ULLAGE_C_HOST_TIMEOUTS, 1);
 		dev_warn_ratelimited(&ub->vdev->dev,
 				     "no answer on queue %s for %u s: is the VM's host overloaded or its QEMU stuck?\n",
@@ -102,6 +111,19 @@ int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 	/* The queue is broken, which does not keep the host from its work. */
 	ullage_give_up(ub);
 	return -EIO;
+}
+
+/*
+ * Show the host @nents pieces of memory and wait until it has taken note.
+ * Never returns while the host may still act on them, except after a reset.
+ * Callers take turns on a queue.
+ */
+int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
+		    struct scatterlist *sg, unsigned int nents, bool in)
+{
+	int err = ullage_show_host(ub, vq, sg, nents, in);
+
+	return err ?: ullage_await_host(ub, vq, MAX_SCHEDULE_TIMEOUT);
 }
 
 /*
@@ -160,7 +182,8 @@ static int bring_up(struct ullage_balloon *ub)
 		return err;
 	}
 	tell_poison(ub->vdev);
-	err = ullage_balloon_start(ub);
+	ullage_balloon_start(ub);
+	err = ullage_oom_start(ub);
 	if (err) {
 		ub->vdev->config->del_vqs(ub->vdev);
 		return err;
@@ -197,6 +220,7 @@ static void bring_down(struct ullage_balloon *ub)
 	mutex_unlock(&ullage_devices_lock);
 
 	ullage_stats_stop(ub);
+	ullage_oom_stop(ub);
 	ullage_balloon_stop(ub);
 	ullage_balloon_empty(ub);
 
@@ -243,6 +267,7 @@ static int ullage_probe(struct virtio_device *vdev)
 	spin_lock_init(&ub->stop_lock);
 	mutex_init(&ub->reset_lock);
 	ullage_balloon_init(ub);
+	ullage_oom_init(ub);
 	ullage_stats_init(ub);
 	ullage_trigger_init(ub);
 

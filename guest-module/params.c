@@ -16,7 +16,7 @@ struct param {
 	unsigned int value;
 	unsigned int min;
 	unsigned int max;
-	/* What a new value takes beyond being read at its next use. */
+	/* What a new value takes beyond being read at its next use; NULL: nothing. */
 	int (*apply)(struct ullage_balloon *ub);
 };
 
@@ -47,7 +47,9 @@ static int repace(struct ullage_balloon *ub)
 	X(uint, rate_mib_s, RATE_MIB_S, 0, 0, MIB_MAX, repace,			\
 	  "Most that is reported on average, in MiB/s (0 to 1048576, default 0 = no limit)") \
 	X(uint, floor_mib, FLOOR_MIB, 32, 0, MIB_MAX, repace,			\
-	  "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself")
+	  "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself") \
+	X(uint, oom_wait_ms, OOM_WAIT_MS, 5000, 0, 10000, NULL,			\
+	  "Before a process is killed for want of memory, wait at most this long for the host, in ms (0 to 10000, default 5000)")
 
 static struct param params[ULLAGE_P_NR] = {
 #define X(_type, _name, _id, _default, _min, _max, _apply, _text) \
@@ -61,6 +63,8 @@ static int apply(struct param *p)
 	struct ullage_balloon *ub;
 	int err;
 
+	if (!p->apply)
+		return 0;
 	list_for_each_entry(ub, &ullage_devices, node) {
 		err = p->apply(ub);
 		if (err)

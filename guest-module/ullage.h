@@ -4,7 +4,8 @@
  * freed memory back to the host soon after it is freed.
  *
  * main.c       binding, features, queues, suspend
- * balloon.c    inflate, deflate, compaction, OOM
+ * balloon.c    inflate, deflate, compaction
+ * oom.c        what is done before anyone is killed
  * stats.c      the statistics queue
  * reporting.c  free page reporting: the core's contract
  * pace.c       when the next pass may start
@@ -62,6 +63,8 @@ enum ullage_queue {
 	X(inflated_pages, INFLATED_PAGES) \
 	X(deflated_pages, DEFLATED_PAGES) \
 	X(oom_deflated_pages, OOM_DEFLATED_PAGES) \
+	X(oom_waits, OOM_WAITS) \
+	X(oom_saves, OOM_SAVES) \
 	X(migrated_pages, MIGRATED_PAGES) \
 	X(inflate_failures, INFLATE_FAILURES) \
 	X(stats_updates, STATS_UPDATES) \
@@ -84,6 +87,7 @@ enum ullage_param {
 	ULLAGE_P_CHURN_S,
 	ULLAGE_P_RATE_MIB_S,
 	ULLAGE_P_FLOOR_MIB,
+	ULLAGE_P_OOM_WAIT_MS,
 	ULLAGE_P_NR
 };
 
@@ -111,12 +115,17 @@ struct ullage_balloon {
 	struct list_head untold;
 	unsigned int num_pfns;
 	__virtio32 pfns[ULLAGE_BATCH_PFNS];
+	/* The host still has pfns, on the deflate queue. */
+	bool late;
 	struct delayed_work size_work;
 	unsigned int retry_ms;
+
+	/* Out of memory: the host's wishes wait. */
+	struct notifier_block oom_nb;
+	struct delayed_work oom_over;
+	unsigned long no_wait_until;
 	unsigned long hold_until;
 	bool hold;
-	struct notifier_block oom_nb;
-	bool oom_registered;
 
 	/* Statistics; only stats_work touches the buffer once it is queued. */
 	struct work_struct stats_work;
@@ -152,15 +161,26 @@ extern struct mutex ullage_devices_lock;
 extern struct list_head ullage_devices;
 void ullage_give_up(struct ullage_balloon *ub);
 unsigned long ullage_time_left(struct ullage_balloon *ub);
+int ullage_show_host(struct ullage_balloon *ub, struct virtqueue *vq,
+		     struct scatterlist *sg, unsigned int nents, bool in);
+int ullage_await_host(struct ullage_balloon *ub, struct virtqueue *vq,
+		      unsigned long patience);
 int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		    struct scatterlist *sg, unsigned int nents, bool in);
 
 /* balloon.c */
 void ullage_balloon_init(struct ullage_balloon *ub);
-int ullage_balloon_start(struct ullage_balloon *ub);
+void ullage_balloon_start(struct ullage_balloon *ub);
 void ullage_balloon_stop(struct ullage_balloon *ub);
 void ullage_balloon_empty(struct ullage_balloon *ub);
 void ullage_balloon_resize(struct ullage_balloon *ub);
+void ullage_balloon_look_by(struct ullage_balloon *ub, unsigned long delay);
+unsigned int ullage_balloon_oom(struct ullage_balloon *ub, unsigned long until);
+
+/* oom.c */
+void ullage_oom_init(struct ullage_balloon *ub);
+int ullage_oom_start(struct ullage_balloon *ub);
+void ullage_oom_stop(struct ullage_balloon *ub);
 
 /* stats.c */
 void ullage_stats_init(struct ullage_balloon *ub);
