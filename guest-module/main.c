@@ -339,13 +339,22 @@ static struct virtio_driver ullage_driver = {
 
 static int __init ullage_init(void)
 {
+	int err;
+
 	ullage_params_init();
 	ullage_trigger_find();
-	return register_virtio_driver(&ullage_driver);
+	err = ullage_summary_add();
+	if (err)
+		return err;
+	err = register_virtio_driver(&ullage_driver);
+	if (err)
+		ullage_summary_remove();
+	return err;
 }
 
 static void __exit ullage_exit(void)
 {
+	ullage_summary_remove();
 	unregister_virtio_driver(&ullage_driver);
 }
 

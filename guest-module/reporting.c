@@ -77,6 +77,19 @@ static int send(struct ullage_balloon *ub, unsigned int n)
 	return err;
 }
 
+/* Blocks beyond the last counter's order, which x86 does not have, count there. */
+static void count_orders(struct ullage_balloon *ub, struct scatterlist *sgl,
+			 unsigned int nents)
+{
+	struct scatterlist *sg;
+	unsigned int i, order;
+
+	for_each_sg(sgl, sg, nents, i) {
+		order = clamp_t(unsigned int, get_order(sg->length), 1, 10);
+		ullage_count(ub, ULLAGE_C_REPORTED_ORDER_1 + order - 1, sg->length);
+	}
+}
+
 /* An error puts the pages back unmarked and ends the pass. */
 static int report(struct page_reporting_dev_info *prdev,
 		  struct scatterlist *sgl, unsigned int nents)
@@ -85,7 +98,7 @@ static int report(struct page_reporting_dev_info *prdev,
 	/* Within a pass, the first report has armed the next pass. */
 	bool first = !delayed_work_pending(&prdev->work);
 	struct scatterlist *sg;
-	unsigned int i;
+	unsigned int i, n;
 	u64 bytes = 0;
 	s64 t0;
 	int err;
@@ -102,9 +115,10 @@ static int report(struct page_reporting_dev_info *prdev,
 	if (err)
 		return err;
 
+	n = join(ub, sgl, nents);
 	t0 = ktime_get_ns();
 	atomic_long_add(bytes >> PAGE_SHIFT, &ub->in_flight);
-	err = send(ub, join(ub, sgl, nents));
+	err = send(ub, n);
 	ullage_count(ub, ULLAGE_C_REPORT_HOST_NS, ktime_get_ns() - t0);
 	/* The host is done with the pages: here some may be kept by ending the list early. */
 	atomic_long_sub(bytes >> PAGE_SHIFT, &ub->in_flight);
@@ -121,6 +135,8 @@ static int report(struct page_reporting_dev_info *prdev,
 	ullage_count(ub, ULLAGE_C_REPORTS, 1);
 	ullage_count(ub, ULLAGE_C_REPORTED_PAGES, bytes >> PAGE_SHIFT);
 	ullage_count(ub, ULLAGE_C_REPORTED_BYTES, bytes);
+	ullage_count(ub, ULLAGE_C_MERGED_BLOCKS, nents - n);
+	count_orders(ub, sgl, nents);
 	ullage_pace_reported(ub, bytes);
 	return 0;
 }

@@ -54,6 +54,17 @@ enum ullage_queue {
 	X(reports, REPORTS) \
 	X(reported_pages, REPORTED_PAGES) \
 	X(reported_bytes, REPORTED_BYTES) \
+	X(reported_order_1, REPORTED_ORDER_1) \
+	X(reported_order_2, REPORTED_ORDER_2) \
+	X(reported_order_3, REPORTED_ORDER_3) \
+	X(reported_order_4, REPORTED_ORDER_4) \
+	X(reported_order_5, REPORTED_ORDER_5) \
+	X(reported_order_6, REPORTED_ORDER_6) \
+	X(reported_order_7, REPORTED_ORDER_7) \
+	X(reported_order_8, REPORTED_ORDER_8) \
+	X(reported_order_9, REPORTED_ORDER_9) \
+	X(reported_order_10, REPORTED_ORDER_10) \
+	X(merged_blocks, MERGED_BLOCKS) \
 	X(report_errors, REPORT_ERRORS) \
 	X(report_host_ns, REPORT_HOST_NS) \
 	X(paced_waits, PACED_WAITS) \
@@ -213,5 +224,7 @@ unsigned int ullage_param(enum ullage_param p);
 
 /* counters.c */
 extern const struct attribute_group *ullage_groups[];
+int ullage_summary_add(void);
+void ullage_summary_remove(void);
 
 #endif
