@@ -30,14 +30,18 @@ def spread(samples):
             "missing": len(samples) - len(present)} if present else None
 
 
-def say(name, unit, ours, theirs, how, bar=None):
-    """One line. `ours` and `theirs` are samples; `bar` is the most that ours may be."""
+def say(name, unit, ours, theirs, how, bar=None, least_ratio=None):
+    """One line. `ours` and `theirs` are samples; `bar` is the most that ours may be, `least_ratio` the
+    least that ours through theirs may be."""
     figure = {"name": name, "unit": unit, "ours": rounded(middle(ours)), "theirs": rounded(middle(theirs))}
     both = figure["ours"] is not None and figure["theirs"]
     figure["ratio"] = rounded(figure["ours"] / figure["theirs"]) if both else None
     figure["spread"] = {"ours": spread(ours), "theirs": spread(theirs)}
     figure["n"] = len(ours)
-    if bar is not None:
+    if least_ratio is not None:
+        figure["bar"] = f"ratio >= {least_ratio}"
+        figure["met"] = figure["ratio"] is not None and figure["ratio"] >= least_ratio
+    elif bar is not None:
         figure["bar"] = bar
         figure["met"] = figure["ours"] is not None and figure["ours"] <= bar
     figure["how"] = how
