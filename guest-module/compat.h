@@ -67,6 +67,12 @@ static inline void ullage_set_core_order(unsigned int order)
 }
 #endif
 
+/* Move what is in use in these page blocks elsewhere and allocate all of them. */
+static inline int ullage_empty_range(unsigned long start, unsigned long end)
+{
+	return alloc_contig_range(start, end, MIGRATE_MOVABLE, GFP_KERNEL | __GFP_NOWARN);
+}
+
 /* Find @n queues; a slot without a name is left out and takes no index. */
 static inline int ullage_find_vqs(struct virtio_device *vdev, unsigned int n,
 				  struct virtqueue *vqs[],

@@ -49,7 +49,11 @@ static int repace(struct ullage_balloon *ub)
 	X(uint, floor_mib, FLOOR_MIB, 32, 0, MIB_MAX, repace,			\
 	  "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself") \
 	X(uint, oom_wait_ms, OOM_WAIT_MS, 5000, 0, 10000, NULL,			\
-	  "Before a process is killed for want of memory, wait at most this long for the host, in ms (0 to 10000, default 5000)")
+	  "Before a process is killed for want of memory, wait at most this long for the host, in ms (0 to 10000, default 5000)") \
+	X(uint, compact_mib, COMPACT_MIB, 64, 0, MIB_MAX, ullage_residue_afresh,	\
+	  "Compact memory when so much of it is free in blocks too small to be reported and the guest is idle, in MiB (0 to 1048576, default 64; 0 = never)") \
+	X(uint, cache_trim, CACHE_TRIM, 1, 0, 2, ullage_residue_afresh,		\
+	  "Trim cold page cache of an idle guest (0 to 2, default 1): 0 = never, 1 = by memory.reclaim or per-node reclaim, 2 = also by drop_caches where the kernel has neither")
 
 static struct param params[ULLAGE_P_NR] = {
 #define X(_type, _name, _id, _default, _min, _max, _apply, _text) \

@@ -160,6 +160,7 @@ static int start(struct ullage_balloon *ub)
 	ullage_set_core_order(order);
 	ub->reporting = true;
 	reporter = ub;
+	ullage_residue_start(ub);
 	dev_info(&ub->vdev->dev, "free page reporting is on, in blocks of %lu KiB and more\n",
 		 (PAGE_SIZE << order) >> 10);
 	return 0;
@@ -206,6 +207,7 @@ void ullage_reporting_stop(struct ullage_balloon *ub)
 	ullage_trigger_detach(ub);
 	if (!ub->reporting)
 		return;
+	ullage_residue_stop(ub);
 	page_reporting_unregister(&ub->prdev);
 	ullage_set_core_order(ub->core_order);
 	ub->reporting = false;

@@ -10,6 +10,8 @@
  * reporting.c  free page reporting: the core's contract
  * pace.c       when the next pass may start
  * trigger.c    starts the first pass of a burst early
+ * residue.c    what reporting leaves: small pieces, cold page cache
+ * compact.c    empties page blocks
  * params.c     module parameters
  * counters.c   sysfs
  */
@@ -71,6 +73,13 @@ enum ullage_queue {
 	X(floor_skips, FLOOR_SKIPS) \
 	X(churn_waits, CHURN_WAITS) \
 	X(early_starts, EARLY_STARTS) \
+	X(compactions, COMPACTIONS) \
+	X(compact_ns, COMPACT_NS) \
+	X(compact_gained_bytes, COMPACT_GAINED_BYTES) \
+	X(compact_backoffs, COMPACT_BACKOFFS) \
+	X(cache_trims, CACHE_TRIMS) \
+	X(cache_trimmed_bytes, CACHE_TRIMMED_BYTES) \
+	X(trim_backoffs, TRIM_BACKOFFS) \
 	X(inflated_pages, INFLATED_PAGES) \
 	X(deflated_pages, DEFLATED_PAGES) \
 	X(oom_deflated_pages, OOM_DEFLATED_PAGES) \
@@ -99,7 +108,44 @@ enum ullage_param {
 	ULLAGE_P_RATE_MIB_S,
 	ULLAGE_P_FLOOR_MIB,
 	ULLAGE_P_OOM_WAIT_MS,
+	ULLAGE_P_COMPACT_MIB,
+	ULLAGE_P_CACHE_TRIM,
 	ULLAGE_P_NR
+};
+
+/* A walk over all memory that empties page blocks. */
+struct ullage_compaction {
+	unsigned long pfn;
+	unsigned int pass;
+	unsigned int emptied, failed;
+};
+
+/* What residue.c has seen and done; only its look touches it while that runs. */
+struct ullage_residue {
+	struct delayed_work look;
+	struct ullage_cpu_look __percpu *cpus;
+	unsigned long next_look;
+	/* A parameter was written: forget what was held against the guest. */
+	bool afresh;
+
+	/* As of the last look; idle time and clock in us, all CPUs together. */
+	unsigned long *events;
+	unsigned long last_pgfree, freed;
+	unsigned long last_pressure, pressed_until;
+	bool pressed;
+	u64 last_idle, last_us, own_us;
+
+	/* Compaction: paid until (ns), and after one that yielded little none before. */
+	s64 compact_paid;
+	unsigned long compact_after, compact_wait;
+	unsigned long small_before, small_left;
+	struct ullage_compaction walk;
+	bool compacting;
+
+	/* Trimming: least cold pages in this window and the one before. */
+	unsigned long window_end, cold_now, cold_before;
+	unsigned long trim_after, trim_wait;
+	unsigned long trimmed, refaults;
 };
 
 struct ullage_balloon {
@@ -157,6 +203,8 @@ struct ullage_balloon {
 	atomic64_t next_report_ns;
 	atomic64_t haste_spent_ns;
 	struct irq_work early_start;
+
+	struct ullage_residue residue;
 
 	atomic64_t counters[ULLAGE_C_NR];
 };
@@ -217,6 +265,14 @@ void ullage_arm_pass(struct ullage_balloon *ub, unsigned long delay);
 void ullage_trigger_init(struct ullage_balloon *ub);
 int ullage_trigger_attach(struct ullage_balloon *ub);
 void ullage_trigger_detach(struct ullage_balloon *ub);
+
+/* residue.c */
+void ullage_residue_start(struct ullage_balloon *ub);
+void ullage_residue_stop(struct ullage_balloon *ub);
+int ullage_residue_afresh(struct ullage_balloon *ub);
+
+/* compact.c */
+bool ullage_compact(struct ullage_balloon *ub, struct ullage_compaction *c, u64 ns);
 
 /* params.c */
 void ullage_params_init(void);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """One QEMU guest in its own memory cgroup: boot it, run commands in it, ask QMP, read the charge."""
 
+import glob
 import json
 import lzma
 import os
@@ -41,20 +42,22 @@ def cpio(entries):
 
 
 def initramfs(tree, version, modules, work):
-    """busybox, the bus's modules, hog, and the balloon drivers to try."""
+    """busybox, the modules of the bus and of disks, our programs, and the balloon drivers to try."""
     def read(path):
         with open(path, "rb") as file:
             return file.read()
 
-    hog = os.path.join(work, "hog")
-    subprocess.run(["gcc", "-static", "-O2", "-o", hog, os.path.join(HERE, "hog.c")], check=True)
-    virtio = os.path.join(tree, "lib/modules", version, "kernel/drivers/virtio")
+    drivers = os.path.join(tree, "lib/modules", version, "kernel/drivers")
     entries = [(d, 0o040755, b"") for d in ("bin", "modules")]
     entries += [("init", 0o100755, read(os.path.join(HERE, "init"))),
-                ("hog", 0o100755, read(hog)),
                 ("bin/busybox", 0o100755, read(shutil.which("busybox")))]
-    for name in BUS_MODULES + ["virtio_balloon"]:
-        path = os.path.join(virtio, name + ".ko")
+    for source in sorted(glob.glob(os.path.join(HERE, "*.c"))):
+        name = os.path.splitext(os.path.basename(source))[0]
+        program = os.path.join(work, name)
+        subprocess.run(["gcc", "-static", "-O2", "-Wall", "-o", program, source], check=True)
+        entries.append((name, 0o100755, read(program)))
+    for name in BUS_MODULES + ["virtio_balloon", "virtio_blk"]:
+        path = os.path.join(drivers, "block" if name == "virtio_blk" else "virtio", name + ".ko")
         if os.path.exists(path):
             entries.append((f"modules/{name}.ko", 0o100644, read(path)))
         elif os.path.exists(path + ".xz"):
@@ -141,7 +144,7 @@ class Guest:
     """A running guest. Use as a context manager: it ends QEMU by its pid and cleans up."""
 
     def __init__(self, tree, version, initrd, mib=768, cpus=2, device="free-page-reporting=on",
-                 hint=False, append=""):
+                 hint=False, append="", extra=(), setup=None):
         self.work = tempfile.mkdtemp(prefix="ullage-guest-")
         self.mib = mib
         self.log = os.path.join(self.work, "console")
@@ -156,7 +159,12 @@ class Guest:
             "-append", "console=ttyS0 loglevel=7 panic=-1 oops=panic no_console_suspend " + append,
             "-chardev", f"file,id=console,path={self.log}", "-serial", "chardev:console",
             "-chardev", f"socket,id=shell,path={shell},server=on,wait=off", "-serial", "chardev:shell",
-            "-qmp", f"unix:{qmp},server=on,wait=off"]
+            "-qmp", f"unix:{qmp},server=on,wait=off", *extra]
+
+        def begin():
+            self.cgroup.add_self()
+            if setup:
+                setup()
         if hint:
             arguments += ["-object", "iothread,id=io0"]
             device += ",free-page-hint=on,iothread=io0"
@@ -165,7 +173,7 @@ class Guest:
             with open(os.path.join(self.work, "qemu.err"), "wb") as err:
                 # pylint: disable=subprocess-popen-preexec-fn
                 self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=err,
-                                                stderr=err, preexec_fn=self.cgroup.add_self)
+                                                stderr=err, preexec_fn=begin)
             deadline = time.monotonic() + 20
             self.shell = Lines(shell, deadline)
             self.qmp_lines = Lines(qmp, deadline)
