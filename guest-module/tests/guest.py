@@ -144,7 +144,7 @@ class Guest:
     """A running guest. Use as a context manager: it ends QEMU by its pid and cleans up."""
 
     def __init__(self, tree, version, initrd, mib=768, cpus=2, device="free-page-reporting=on",
-                 hint=False, append="", extra=(), setup=None):
+                 hint=False, append="", extra=(), setup=None, disk_mib=0):
         self.work = tempfile.mkdtemp(prefix="ullage-guest-")
         self.mib = mib
         self.log = os.path.join(self.work, "console")
@@ -168,6 +168,11 @@ class Guest:
         if hint:
             arguments += ["-object", "iothread,id=io0"]
             device += ",free-page-hint=on,iothread=io0"
+        if disk_mib:
+            disk = os.path.join(self.work, "disk")
+            with open(disk, "wb") as file:
+                file.truncate(disk_mib << 20)
+            arguments += ["-drive", f"if=virtio,format=raw,cache=unsafe,file={disk}"]
         arguments += ["-device", "virtio-balloon-pci,id=balloon0," + device]
         try:
             with open(os.path.join(self.work, "qemu.err"), "wb") as err:
