@@ -18,12 +18,6 @@
 #define RETRY_MIN_MS	200
 #define RETRY_MAX_MS	5000
 
-/* With DEFLATE_ON_OOM the guest may count the balloon as its own memory. */
-static bool guest_keeps_account(struct ullage_balloon *ub)
-{
-	return virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
-}
-
 static unsigned long time_left(unsigned long until)
 {
 	return time_before(jiffies, until) ? until - jiffies : 0;
@@ -48,7 +42,7 @@ static void release(struct ullage_balloon *ub, struct list_head *pages)
 
 	list_for_each_entry_safe(page, next, pages, lru) {
 		list_del(&page->lru);
-		if (!guest_keeps_account(ub))
+		if (!ullage_guest_keeps_account(ub))
 			adjust_managed_page_count(page, 1);
 		put_page(page);
 		n += ULLAGE_PFNS_PER_PAGE;
@@ -127,7 +121,7 @@ static unsigned int inflate(struct ullage_balloon *ub, unsigned int want)
 	}
 	list_for_each_entry(page, &fresh, lru) {
 		n = put_pfns(ub, n, page);
-		if (!guest_keeps_account(ub))
+		if (!ullage_guest_keeps_account(ub))
 			adjust_managed_page_count(page, -1);
 	}
 	balloon_page_list_enqueue(&ub->pages, &fresh);
@@ -186,7 +180,7 @@ static unsigned int deflate(struct ullage_balloon *ub, unsigned int want)
 /* Under balloon_lock, so that an older figure never overwrites a newer one. */
 static void write_actual_locked(struct ullage_balloon *ub)
 {
-	__u32 actual = READ_ONCE(ub->num_pfns);
+	__u32 actual = ullage_balloon_size(ub);
 
 	virtio_cwrite_le(ub->vdev, struct virtio_balloon_config, actual, &actual);
 }
@@ -204,7 +198,7 @@ static s64 distance(struct ullage_balloon *ub)
 	__u32 target;
 
 	virtio_cread_le(ub->vdev, struct virtio_balloon_config, num_pages, &target);
-	return (s64)round_up((u64)target, ULLAGE_PFNS_PER_PAGE) - READ_ONCE(ub->num_pfns);
+	return (s64)round_up((u64)target, ULLAGE_PFNS_PER_PAGE) - ullage_balloon_size(ub);
 }
 
 static void requeue(struct ullage_balloon *ub, unsigned long delay)
@@ -247,6 +241,25 @@ static void retry_later(struct ullage_balloon *ub, s64 missing)
 	ub->retry_ms = min(2 * ub->retry_ms, (unsigned int)RETRY_MAX_MS);
 }
 
+/* By large blocks as far as that goes; each is worth telling the host at once. */
+static unsigned int grow(struct ullage_balloon *ub, s64 missing)
+{
+	unsigned int n = ullage_huge_inflate(ub, missing);
+
+	if (n)
+		write_actual(ub);
+	return n ?: inflate(ub, min_t(s64, missing, ULLAGE_BATCH_PFNS));
+}
+
+static unsigned int shrink(struct ullage_balloon *ub, s64 surplus)
+{
+	unsigned int n = ullage_huge_deflate(ub, surplus);
+
+	if (n)
+		write_actual(ub);
+	return n ?: deflate(ub, min_t(s64, surplus, ULLAGE_BATCH_PFNS));
+}
+
 static void size_work_fn(struct work_struct *work)
 {
 	struct ullage_balloon *ub =
@@ -268,8 +281,7 @@ static void size_work_fn(struct work_struct *work)
 			}
 			WRITE_ONCE(ub->hold, false);
 		}
-		moved = missing > 0 ? inflate(ub, min_t(s64, missing, ULLAGE_BATCH_PFNS)) :
-				      deflate(ub, min_t(s64, -missing, ULLAGE_BATCH_PFNS));
+		moved = missing > 0 ? grow(ub, missing) : shrink(ub, -missing);
 		if (moved)
 			ub->retry_ms = RETRY_MIN_MS;
 		cond_resched();
@@ -344,7 +356,7 @@ static int migrate_page(struct balloon_dev_info *info, struct page *newpage,
 	/* The balloon's own reference; compaction drops the one it came with. */
 	get_page(newpage);
 	/* MemTotal is kept per zone. */
-	if (!guest_keeps_account(ub) && page_zone(page) != page_zone(newpage)) {
+	if (!ullage_guest_keeps_account(ub) && page_zone(page) != page_zone(newpage)) {
 		adjust_managed_page_count(page, 1);
 		adjust_managed_page_count(newpage, -1);
 	}
@@ -412,5 +424,7 @@ void ullage_balloon_empty(struct ullage_balloon *ub)
 		}
 		cond_resched();
 	}
+	while (ullage_huge_deflate(ub, S64_MAX))
+		cond_resched();
 	write_actual(ub);
 }

@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/page-flags.h>
+#include <linux/shrinker.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
 
@@ -71,6 +72,65 @@ static inline void ullage_set_core_order(unsigned int order)
 static inline int ullage_empty_range(unsigned long start, unsigned long end)
 {
 	return alloc_contig_range(start, end, MIGRATE_MOVABLE, GFP_KERNEL | __GFP_NOWARN);
+}
+
+/*
+ * Where take.c knows the core: it puts isolated blocks back by following the
+ * list with sg_next(), and isolated blocks look like fresh ones but for their
+ * reference. True of 6.1 and 6.12, which were run; others may take none.
+ */
+#define ULLAGE_KERNEL_IS(_major, _minor)					\
+	(LINUX_VERSION_CODE >= KERNEL_VERSION(_major, _minor, 0) &&		\
+	 LINUX_VERSION_CODE < KERNEL_VERSION(_major, (_minor) + 1, 0))
+#define ULLAGE_CAN_TAKE		(ULLAGE_KERNEL_IS(6, 1) || ULLAGE_KERNEL_IS(6, 12))
+
+/* A shrinker as a member of another struct: from 6.7 on the kernel allocates them. */
+struct ullage_shrinker {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	struct shrinker *kernels;
+#else
+	struct shrinker kernels;
+#endif
+};
+
+typedef unsigned long ullage_shrink_fn(struct shrinker *shrinker, struct shrink_control *sc);
+
+static inline struct ullage_shrinker *ullage_shrinker_of(struct shrinker *shrinker)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	return shrinker->private_data;
+#else
+	return container_of(shrinker, struct ullage_shrinker, kernels);
+#endif
+}
+
+static inline int ullage_shrinker_add(struct ullage_shrinker *us, ullage_shrink_fn *count,
+				      ullage_shrink_fn *scan)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	us->kernels = shrinker_alloc(0, "ullage-reserve");
+	if (!us->kernels)
+		return -ENOMEM;
+	us->kernels->count_objects = count;
+	us->kernels->scan_objects = scan;
+	us->kernels->private_data = us;
+	shrinker_register(us->kernels);
+	return 0;
+#else
+	us->kernels = (struct shrinker){
+		.count_objects = count, .scan_objects = scan, .seeks = DEFAULT_SEEKS,
+	};
+	return register_shrinker(&us->kernels, "ullage-reserve");
+#endif
+}
+
+static inline void ullage_shrinker_remove(struct ullage_shrinker *us)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_free(us->kernels);
+#else
+	unregister_shrinker(&us->kernels);
+#endif
 }
 
 /* Find @n queues; a slot without a name is left out and takes no index. */

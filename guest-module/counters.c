@@ -14,7 +14,8 @@
 /* What is true now: X(sysfs name, value). Each is one line here and one in the README. */
 #define STATES(X)						\
 	X(reporting, READ_ONCE(ub->reporting))			\
-	X(balloon_pages, READ_ONCE(ub->num_pfns))		\
+	X(balloon_pages, ullage_balloon_size(ub))		\
+	X(reserve_pages, READ_ONCE(ub->reserve_pages))		\
 	X(in_flight_pages, atomic_long_read(&ub->in_flight))
 
 struct number_attr {

@@ -183,11 +183,12 @@ static int bring_up(struct ullage_balloon *ub)
 	}
 	tell_poison(ub->vdev);
 	ullage_balloon_start(ub);
+	err = ullage_reserve_start(ub);
+	if (err)
+		goto no_reserve;
 	err = ullage_oom_start(ub);
-	if (err) {
-		ub->vdev->config->del_vqs(ub->vdev);
-		return err;
-	}
+	if (err)
+		goto no_oom;
 	ullage_stats_prime(ub);
 	virtio_device_ready(ub->vdev);
 	ullage_stats_start(ub);
@@ -200,6 +201,12 @@ static int bring_up(struct ullage_balloon *ub)
 
 	ullage_balloon_resize(ub);
 	return 0;
+
+no_oom:
+	ullage_reserve_stop(ub);
+no_reserve:
+	ub->vdev->config->del_vqs(ub->vdev);
+	return err;
 }
 
 /*
@@ -221,6 +228,7 @@ static void bring_down(struct ullage_balloon *ub)
 
 	ullage_stats_stop(ub);
 	ullage_oom_stop(ub);
+	ullage_reserve_stop(ub);
 	ullage_balloon_stop(ub);
 	ullage_balloon_empty(ub);
 
@@ -267,6 +275,9 @@ static int ullage_probe(struct virtio_device *vdev)
 	spin_lock_init(&ub->stop_lock);
 	mutex_init(&ub->reset_lock);
 	ullage_balloon_init(ub);
+	spin_lock_init(&ub->take_lock);
+	ullage_huge_init(ub);
+	ullage_reserve_init(ub);
 	ullage_oom_init(ub);
 	ullage_stats_init(ub);
 	ullage_trigger_init(ub);

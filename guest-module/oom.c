@@ -2,8 +2,8 @@
 /*
  * Before the kernel kills a process for want of memory it asks its OOM
  * notifiers, and kills nobody if one of them found some. This one gives what
- * the driver has, the cheapest first: the balloon if the host allowed that,
- * and then what is on its way: free memory that a report shows to the host
+ * the driver has, the cheapest first: the reserve, the balloon if the host
+ * allowed that, and then what is on its way: free memory that a report shows to the host
  * right now cannot be allocated until the host has answered. An OOM for want
  * of that memory is a fake one, so it waits, for a bounded time, and nobody
  * has to die. The limit of a memory cgroup does not come here: the kernel asks
@@ -26,6 +26,8 @@
 #define INFLATE_HOLD	(10 * HZ)
 /* And reports this long: what is free then is better in the guest's hands. */
 #define REPORT_HOLD	(2 * HZ)
+/* What the balloon gives of its large blocks, in 4 KiB pages: 16 MiB. */
+#define OOM_STEP	4096
 /* After a wait in vain there is no other one for this long. */
 #define WAIT_REST	(10 * HZ)
 /* The core puts pages back at once when the host has answered. */
@@ -38,14 +40,30 @@ static unsigned int to_kib(unsigned long pages)
 	return pages << (PAGE_SHIFT - 10);
 }
 
-/* Pages, not of 4 KiB but the guest's, that came out of the balloon. */
+/* Each of these returns pages of the guest. */
+static unsigned long from_reserve(struct ullage_balloon *ub)
+{
+	unsigned long pages = ullage_reserve_release(ub, ULONG_MAX);
+
+	if (pages)
+		dev_info_ratelimited(&ub->vdev->dev,
+				     "the guest is out of memory: gave it the reserve of %u KiB\n",
+				     to_kib(pages));
+	return pages;
+}
+
 static unsigned long from_balloon(struct ullage_balloon *ub, unsigned long until)
 {
 	unsigned int n;
 
 	if (!virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM))
 		return 0;
-	n = ullage_balloon_oom(ub, until);
+	/* The host hears of large blocks afterwards; they are there at once. */
+	n = ullage_huge_deflate(ub, OOM_STEP);
+	if (n)
+		ullage_balloon_look_by(ub, 0);
+	else
+		n = ullage_balloon_oom(ub, until);
 	if (!n)
 		return 0;
 
@@ -116,7 +134,11 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	WRITE_ONCE(ub->cut_short, true);
 	mod_delayed_work(system_wq, &ub->oom_over, REPORT_HOLD);
 
-	pages = from_balloon(ub, until);
+	ullage_huge_want(ub, 0);
+
+	pages = from_reserve(ub);
+	if (!pages)
+		pages = from_balloon(ub, until);
 	/* Waiting is for those who have nothing else. */
 	if (!pages)
 		pages = from_host(ub, until);

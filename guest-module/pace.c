@@ -112,6 +112,9 @@ int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes)
 		ullage_arm_pass(ub, CORE_DELAY);
 		return -EBUSY;
 	}
+	/* The host waits for the balloon. */
+	if (READ_ONCE(ub->huge_want))
+		return 0;
 	if (wait) {
 		ullage_count(ub, ULLAGE_C_PACED_WAITS, 1);
 		ullage_arm_pass(ub, wait);
@@ -128,6 +131,9 @@ int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes)
 /* The host has @bytes; the next pass comes when that is paid for. */
 void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes)
 {
+	/* What the host asked for by its balloon is not the guest's doing. */
+	if (READ_ONCE(ub->huge_want))
+		return;
 	charge(ub, bytes);
 	spend_haste(ub, bytes);
 	if (churning(ub))

@@ -50,6 +50,10 @@ static int repace(struct ullage_balloon *ub)
 	  "Report nothing while less than this is free in the guest, in MiB (0 to 1048576, default 32); the kernel keeps 32 blocks a zone by itself") \
 	X(uint, oom_wait_ms, OOM_WAIT_MS, 5000, 0, 10000, NULL,			\
 	  "Before a process is killed for want of memory, wait at most this long for the host, in ms (0 to 10000, default 5000)") \
+	X(uint, reserve_mib, RESERVE_MIB, 0, 0, 256, ullage_reserve_apply,	\
+	  "Keep this much free memory out of reports for when it is short, in MiB (0 to 256 and at most a sixteenth of the guest's memory, default 0 = none)") \
+	X(bool, fast_balloon, FAST_BALLOON, 1, 0, 1, NULL,			\
+	  "Inflate in blocks of 2 MiB and more where the device offers reporting (bool, default Y)") \
 	X(uint, compact_mib, COMPACT_MIB, 64, 0, MIB_MAX, ullage_residue_afresh,	\
 	  "Compact memory when so much of it is free in blocks too small to be reported and the guest is idle, in MiB (0 to 1048576, default 64; 0 = never)") \
 	X(uint, cache_trim, CACHE_TRIM, 1, 0, 2, ullage_residue_afresh,		\

@@ -120,7 +120,6 @@ static int report(struct page_reporting_dev_info *prdev,
 	atomic_long_add(bytes >> PAGE_SHIFT, &ub->in_flight);
 	err = send(ub, n);
 	ullage_count(ub, ULLAGE_C_REPORT_HOST_NS, ktime_get_ns() - t0);
-	/* The host is done with the pages: here some may be kept by ending the list early. */
 	atomic_long_sub(bytes >> PAGE_SHIFT, &ub->in_flight);
 	if (err) {
 		ullage_count(ub, ULLAGE_C_REPORT_ERRORS, 1);
@@ -137,6 +136,7 @@ static int report(struct page_reporting_dev_info *prdev,
 	ullage_count(ub, ULLAGE_C_REPORTED_BYTES, bytes);
 	ullage_count(ub, ULLAGE_C_MERGED_BLOCKS, nents - n);
 	count_orders(ub, sgl, nents);
+	ullage_take(ub, sgl, nents);
 	ullage_pace_reported(ub, bytes);
 	return 0;
 }

@@ -5,6 +5,9 @@
  *
  * main.c       binding, features, queues, suspend
  * balloon.c    inflate, deflate, compaction
+ * huge.c       the fast balloon: 2 MiB and more at a time
+ * take.c       blocks for the driver out of a report
+ * reserve.c    free memory that no report holds
  * oom.c        what is done before anyone is killed
  * stats.c      the statistics queue
  * reporting.c  free page reporting: the core's contract
@@ -29,8 +32,11 @@
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
 #include <linux/virtio_balloon.h>
+#include <linux/virtio_config.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+
+#include "compat.h"
 
 /* The balloon interface counts in 4 KiB pages, whatever the kernel's are. */
 #define ULLAGE_PFNS_PER_PAGE	(1U << (PAGE_SHIFT - VIRTIO_BALLOON_PFN_SHIFT))
@@ -82,9 +88,13 @@ enum ullage_queue {
 	X(trim_backoffs, TRIM_BACKOFFS) \
 	X(inflated_pages, INFLATED_PAGES) \
 	X(deflated_pages, DEFLATED_PAGES) \
+	X(fast_inflated_pages, FAST_INFLATED_PAGES) \
+	X(fast_deflated_pages, FAST_DEFLATED_PAGES) \
 	X(oom_deflated_pages, OOM_DEFLATED_PAGES) \
 	X(oom_waits, OOM_WAITS) \
 	X(oom_saves, OOM_SAVES) \
+	X(reserve_fills, RESERVE_FILLS) \
+	X(reserve_releases, RESERVE_RELEASES) \
 	X(migrated_pages, MIGRATED_PAGES) \
 	X(inflate_failures, INFLATE_FAILURES) \
 	X(stats_updates, STATS_UPDATES) \
@@ -108,6 +118,8 @@ enum ullage_param {
 	ULLAGE_P_RATE_MIB_S,
 	ULLAGE_P_FLOOR_MIB,
 	ULLAGE_P_OOM_WAIT_MS,
+	ULLAGE_P_RESERVE_MIB,
+	ULLAGE_P_FAST_BALLOON,
 	ULLAGE_P_COMPACT_MIB,
 	ULLAGE_P_CACHE_TRIM,
 	ULLAGE_P_NR
@@ -177,6 +189,17 @@ struct ullage_balloon {
 	struct delayed_work size_work;
 	unsigned int retry_ms;
 
+	/* What was taken from reports: linked by lru, the order in private. */
+	spinlock_t take_lock;
+	struct list_head huge;
+	unsigned long huge_pages;
+	unsigned long huge_want;
+	unsigned long huge_rest_until;
+	struct list_head reserve;
+	unsigned long reserve_pages;
+	unsigned long refill_from;
+	struct ullage_shrinker shrinker;
+
 	/* Out of memory: the host's wishes wait. */
 	struct notifier_block oom_nb;
 	struct delayed_work oom_over;
@@ -215,6 +238,18 @@ static inline void ullage_count(struct ullage_balloon *ub,
 	atomic64_add(n, &ub->counters[c]);
 }
 
+/* With DEFLATE_ON_OOM the guest may count the balloon as its own memory. */
+static inline bool ullage_guest_keeps_account(struct ullage_balloon *ub)
+{
+	return virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+}
+
+/* The balloon's size, in 4 KiB pages. */
+static inline unsigned int ullage_balloon_size(struct ullage_balloon *ub)
+{
+	return READ_ONCE(ub->num_pfns) + READ_ONCE(ub->huge_pages) * ULLAGE_PFNS_PER_PAGE;
+}
+
 /* main.c */
 extern struct mutex ullage_devices_lock;
 extern struct list_head ullage_devices;
@@ -235,6 +270,29 @@ void ullage_balloon_empty(struct ullage_balloon *ub);
 void ullage_balloon_resize(struct ullage_balloon *ub);
 void ullage_balloon_look_by(struct ullage_balloon *ub, unsigned long delay);
 unsigned int ullage_balloon_oom(struct ullage_balloon *ub, unsigned long until);
+
+/* huge.c */
+void ullage_huge_init(struct ullage_balloon *ub);
+void ullage_huge_want(struct ullage_balloon *ub, unsigned long pages);
+bool ullage_huge_keep(struct ullage_balloon *ub, struct page *page, unsigned int order);
+unsigned int ullage_huge_inflate(struct ullage_balloon *ub, s64 missing);
+unsigned int ullage_huge_deflate(struct ullage_balloon *ub, s64 want);
+
+/* take.c */
+unsigned int ullage_take(struct ullage_balloon *ub, struct scatterlist *sgl,
+			 unsigned int nents);
+void ullage_unmark(struct ullage_balloon *ub, unsigned long need);
+void ullage_block_own(struct page *page, unsigned int order);
+struct page *ullage_block_split(struct page *page);
+unsigned long ullage_block_free(struct page *page);
+
+/* reserve.c */
+void ullage_reserve_init(struct ullage_balloon *ub);
+int ullage_reserve_start(struct ullage_balloon *ub);
+void ullage_reserve_stop(struct ullage_balloon *ub);
+int ullage_reserve_apply(struct ullage_balloon *ub);
+bool ullage_reserve_keep(struct ullage_balloon *ub, struct page *page, unsigned int order);
+unsigned long ullage_reserve_release(struct ullage_balloon *ub, unsigned long want);
 
 /* oom.c */
 void ullage_oom_init(struct ullage_balloon *ub);
