@@ -14,6 +14,7 @@ import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 MODULE_DIR = os.path.dirname(HERE)
+FAKE_DIR = os.path.join(HERE, "fake-device")
 BUS_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"]
 
 
@@ -68,6 +69,17 @@ def initramfs(tree, version, modules, work):
     with open(target, "wb") as file:
         file.write(cpio(entries))
     return target
+
+
+def build_module(version, out, folder=MODULE_DIR):
+    """The module that the Makefile in @folder makes, and its warnings, sparse's included."""
+    done = subprocess.run(["make", "-s", "-C", folder, f"KVER={version}", f"OUT={out}", "W=1"] +
+                          (["C=2"] if shutil.which("sparse") else []),
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    modules = [os.path.join(out, name) for name in os.listdir(out) if name.endswith(".ko")]
+    if done.returncode or not modules:
+        raise RuntimeError("the module does not build:\n" + done.stdout)
+    return modules[0], [l for l in done.stdout.splitlines() if "warning" in l or "error" in l]
 
 
 class Cgroup:
@@ -141,7 +153,9 @@ class Lines:
 
 
 class Guest:
-    """A running guest. Use as a context manager: it ends QEMU by its pid and cleans up."""
+    """A running guest. Use as a context manager: it ends QEMU by its pid and cleans up.
+
+    @device: the balloon's options; None: no balloon."""
 
     def __init__(self, tree, version, initrd, mib=768, cpus=2, device="free-page-reporting=on",
                  hint=False, append="", extra=(), setup=None, disk_mib=0):
@@ -173,7 +187,8 @@ class Guest:
             with open(disk, "wb") as file:
                 file.truncate(disk_mib << 20)
             arguments += ["-drive", f"if=virtio,format=raw,cache=unsafe,file={disk}"]
-        arguments += ["-device", "virtio-balloon-pci,id=balloon0," + device]
+        if device:
+            arguments += ["-device", "virtio-balloon-pci,id=balloon0," + device]
         try:
             with open(os.path.join(self.work, "qemu.err"), "wb") as err:
                 # pylint: disable=subprocess-popen-preexec-fn
