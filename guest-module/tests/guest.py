@@ -234,6 +234,19 @@ class Guest:
         output, status = self._answer(timeout)
         return int(status), output
 
+    def find_again(self):
+        """The shell answers in step again after its serial port may have dropped something."""
+        for attempt in range(10):
+            self.shell.send(f"echo awake-{attempt}")
+            try:
+                while self.shell.read(3) != f"awake-{attempt}":
+                    pass
+                self._answer(3)
+                return
+            except TimeoutError:
+                pass
+        raise TimeoutError("the guest's shell does not answer")
+
     def must(self, command, timeout=60):
         status, output = self.run(command, timeout)
         if status:
