@@ -105,11 +105,12 @@ static unsigned long from_host(struct ullage_balloon *ub, unsigned long until)
 	if (pages)
 		ullage_count(ub, ULLAGE_C_OOM_WAITS, 1);
 	if (pass_runs(ub)) {
+		if (!pages)
+			return 0;
 		WRITE_ONCE(ub->no_wait_until, jiffies + WAIT_REST);
-		if (pages)
-			dev_warn_ratelimited(&ub->vdev->dev,
-					     "the guest is out of memory and %u KiB are on their way from the host, which has not answered for %u ms: is it overloaded? A process may be killed; oom_wait_ms and reserve_mib help\n",
-					     to_kib(pages), jiffies_to_msecs(jiffies - t0));
+		dev_warn_ratelimited(&ub->vdev->dev,
+				     "the guest is out of memory and %u KiB are on their way from the host, which has not answered for %u ms: is it overloaded? A process may be killed; oom_wait_ms and reserve_mib help\n",
+				     to_kib(pages), jiffies_to_msecs(jiffies - t0));
 		return 0;
 	}
 	if (pages) {
@@ -133,7 +134,6 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	WRITE_ONCE(ub->hold, true);
 	WRITE_ONCE(ub->cut_short, true);
 	mod_delayed_work(system_wq, &ub->oom_over, REPORT_HOLD);
-
 	ullage_huge_want(ub, 0);
 
 	pages = from_reserve(ub);
