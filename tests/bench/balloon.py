@@ -2,6 +2,7 @@
 """Inflating and deflating a balloon of 4 GiB in a guest of 5 GiB, our module beside the stock driver."""
 import importlib.util
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ HOW = (f"{BALLOON_MIB} MiB in a {GUEST_MIB} MiB guest with deflate-on-oom=off; f
 COLD = "cold: the guest has never touched this memory; "
 WARM = "warm: a program has touched it, without a driver that reports, and has ended; "
 CHARGE = "the charge of QEMU's memory cgroup, read every 5 ms"
+PEAK = CHARGE + ", and the cgroup's own high-water mark where it has one that can be reset (v1)"
 
 # A guest without libvirt, whose QMP answers in less than a millisecond.
 _SPEC = importlib.util.spec_from_file_location("guest", ROOT / "guest-module/tests/guest.py")
@@ -57,9 +59,14 @@ class Charge:
 
 
 def resize(vm, mib):
-    """Tells the balloon; (seconds until it is there or None, (t, bytes) of the charge around it)."""
+    """Tells the balloon; (seconds until it is there or None, (t, bytes) of the charge around it, MiB that
+    the charge rose by)."""
+    peak = pathlib.Path(vm.cgroup.path, "memory.max_usage_in_bytes")  # cgroup v1 only
     with Charge(vm) as charge:
         time.sleep(-SHOWN[0])
+        if peak.exists():
+            peak.write_text("0", encoding="ascii")
+        base = vm.charge()
         began = time.monotonic()
         vm.qmp("balloon", value=mib * MIB)
         took = None
@@ -68,17 +75,14 @@ def resize(vm, mib):
                 took = time.monotonic() - began
             time.sleep(0.002)
         time.sleep(0.3)
-    return took, [(at - began, level) for at, level in charge.samples]
+    top = max(level for at, level in charge.samples if at >= began)
+    if peak.exists():
+        top = max(top, int(peak.read_text(encoding="ascii")))
+    return took, [(at - began, level) for at, level in charge.samples], max(0.0, (top - base) / MIB)
 
 
 def rate(took):
     return None if took is None else BALLOON_MIB / max(took, 0.001)
-
-
-def rise(curve):
-    """MiB: how far the charge climbed above where it was at the command."""
-    base = next(level for at, level in reversed(curve) if at <= 0)
-    return max(0.0, (max(level for at, level in curve if at >= 0) - base) / MIB)
 
 
 def gone(curve):
@@ -109,12 +113,12 @@ def once(boot, name):
                 vm.must(f"/hog {BALLOON_MIB}", timeout=300)
             vm.settle()
             vm.must(f"insmod /modules/{DRIVERS[name]}.ko {ARGUMENTS[name]}")
-            took, curve = resize(vm, GUEST_MIB - BALLOON_MIB)
+            took, curve, rise = resize(vm, GUEST_MIB - BALLOON_MIB)
             found[f"inflate_{state}"] = rate(took)
-            found[f"rise_{state}"] = rise(curve)
+            found[f"rise_{state}"] = rise
             found[f"gone_{state}"] = gone(curve)
             curves[state] = thinned(curve)
-            took, _ = resize(vm, GUEST_MIB)
+            took, *_ = resize(vm, GUEST_MIB)
             found[f"deflate_{state}"] = rate(took)
     print(f"balloon: {name}: " + ", ".join(f"{key} {figures.rounded(value)}" for key, value in found.items()),
           file=sys.stderr)
@@ -149,7 +153,7 @@ def measure(runs):
         figures.say(f"balloon.{key}", unit, ours[key], theirs[key], how, **bar)
     for state, words in (("cold", COLD), ("warm", WARM)):
         say(f"inflate_{state}", "MiB/s", words + HOW, least_ratio=RATIO_BAR)
-        say(f"rise_{state}", "MiB", f"{words}how far the host's charge climbs while the balloon grows; {CHARGE}; "
+        say(f"rise_{state}", "MiB", f"{words}how far the host's charge climbs while the balloon grows; {PEAK}; "
             "the bar is a thousandth of the balloon, about two huge pages that the guest's kernel touches for itself",
             bar=RISE_BAR)
         say(f"deflate_{state}", "MiB/s", words + HOW)
