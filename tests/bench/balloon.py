@@ -177,6 +177,8 @@ def draw(data, path):
                 chart.line([(SHOWN[0] + step * STEP, level) for step, level in enumerate(run)], colour, 1.5, 0.7)
             middle = figures.middle(data["samples"][name][f"inflate_{state}"])
             words = label if middle is None else f"{label}: inflated after {BALLOON_MIB / middle:.2g} s"
-            x, y = chart.at(SHOWN[1], top * (0.86 if name == "ours" else 0.72))
+            # Where no curve comes: below the flat ones, above the falling ones.
+            height = {"cold": (0.6, 0.46), "warm": (0.86, 0.72)}[state][name == "theirs"]
+            x, y = chart.at(SHOWN[1], top * height)
             drawing.text(x - 10, y, words, colour, size=13, anchor="end", weight=600)
     drawing.save(path)
