@@ -21,7 +21,7 @@ FULL_SPEED = {"settle_ms": 0, "pass_delay_ms": 0, "churn_s": 0, "rate_mib_s": 0,
 # Written in between, one at a time; back at FULL_SPEED's or the default afterwards.
 WRITES = [("order", 1), ("order", 5), ("order", 10), ("reporting", 0), ("early_start", 0),
           ("floor_mib", 100000), ("rate_mib_s", 20), ("settle_ms", 50), ("pass_delay_ms", 500),
-          ("churn_s", 1)]
+          ("churn_s", 1), ("reserve_mib", 64), ("fast_balloon", 0)]
 
 
 def check(condition, text):
