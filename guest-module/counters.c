@@ -16,7 +16,10 @@
 	X(reporting, READ_ONCE(ub->reporting))			\
 	X(balloon_pages, ullage_balloon_size(ub))		\
 	X(reserve_pages, READ_ONCE(ub->reserve_pages))		\
-	X(in_flight_pages, atomic_long_read(&ub->in_flight))
+	X(in_flight_pages, atomic_long_read(&ub->in_flight))	\
+	X(report_order, READ_ONCE(ub->prdev.order))		\
+	X(budget_left_us, ullage_budget_left_us(ub))		\
+	X(backoff_ms, ullage_pressure_ms(ub))
 
 struct number_attr {
 	struct device_attribute attr;

@@ -280,6 +280,7 @@ static int ullage_probe(struct virtio_device *vdev)
 	ullage_reserve_init(ub);
 	ullage_oom_init(ub);
 	ullage_stats_init(ub);
+	ullage_pace_init(ub);
 	ullage_trigger_init(ub);
 
 	err = bring_up(ub);

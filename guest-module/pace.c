@@ -14,14 +14,15 @@
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/ratelimit.h>
 #include <linux/sizes.h>
 #include <linux/vmstat.h>
 
+#include "trace.h"
 #include "ullage.h"
 
 /* What the core itself waits before a pass. */
 #define CORE_DELAY	(2 * HZ)
-#define CHURN_BURST	4
 
 /* Jiffies until the rate allows the next report. */
 static unsigned long debt(struct ullage_balloon *ub)
@@ -50,48 +51,71 @@ static void charge(struct ullage_balloon *ub, u64 bytes)
 		     div64_u64(bytes * NSEC_PER_SEC, rate));
 }
 
-/*
- * Memory that is taken again right after its report costs a fault a block and
- * gains nothing. So haste is a credit: the guest's whole memory once in
- * churn_s seconds, saved up to CHURN_BURST times. A guest that has spent it
- * gets the kernel's own pace until its frees become rare again. What it frees
- * meanwhile counts too, but never for more than one churn_s beyond that, which
- * is so the longest that a guest waits for haste after it stopped churning.
- */
-static void spend_haste(struct ullage_balloon *ub, u64 bytes)
+static void later(unsigned long *delay, enum ullage_why *why, unsigned long d,
+		  enum ullage_why w)
 {
-	u64 window = (u64)ullage_param(ULLAGE_P_CHURN_S) * NSEC_PER_SEC;
-	s64 now = ktime_get_ns();
-	s64 spent;
-
-	if (!window)
-		return;
-	/* At most 2^15 pages of 2^40 ns each: no overflow. */
-	spent = max_t(s64, now, atomic64_read(&ub->haste_spent_ns)) +
-		div64_u64((bytes >> PAGE_SHIFT) * window, totalram_pages());
-	atomic64_set(&ub->haste_spent_ns, min_t(s64, spent, now + (CHURN_BURST + 1) * window));
+	if (d > *delay) {
+		*delay = d;
+		*why = w;
+	}
 }
 
-static bool churning(struct ullage_balloon *ub)
+/* Jiffies from now to a pass that its parameter puts @ms away, and what decided. */
+static unsigned long pass_delay(struct ullage_balloon *ub, unsigned int ms,
+				enum ullage_why *why)
 {
-	s64 window = (s64)ullage_param(ULLAGE_P_CHURN_S) * NSEC_PER_SEC;
+	unsigned long delay = msecs_to_jiffies(ms);
 
-	return window && atomic64_read(&ub->haste_spent_ns) - (s64)ktime_get_ns() >
-			 CHURN_BURST * window;
+	later(&delay, why, msecs_to_jiffies(ullage_pressure_ms(ub)), ULLAGE_WHY_PRESSURE);
+	later(&delay, why, debt(ub), ULLAGE_WHY_RATE);
+	later(&delay, why, ullage_budget_wait(ub), ULLAGE_WHY_BUDGET);
+	return delay;
 }
 
-/* Jiffies from now to a pass that its parameter puts @ms away. */
-static unsigned long pass_delay(struct ullage_balloon *ub, unsigned int ms)
-{
-	unsigned long delay = churning(ub) ? CORE_DELAY : msecs_to_jiffies(ms);
-
-	return max(delay, debt(ub));
-}
-
-/* When the first pass after an idle time may start. */
+/* When the first pass after an idle time may start. No lock is taken: see trigger.c. */
 unsigned long ullage_first_pass_delay(struct ullage_balloon *ub)
 {
-	return pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS));
+	enum ullage_why why = ULLAGE_WHY_SETTLE;
+
+	return pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS), &why);
+}
+
+static void say_budget(struct ullage_balloon *ub)
+{
+	static DEFINE_RATELIMIT_STATE(once, 600 * HZ, 1);
+
+	ratelimit_set_flags(&once, RATELIMIT_MSG_ON_RELEASE);
+	if (__ratelimit(&once))
+		dev_info(&ub->vdev->dev,
+			 "the guest takes again what it frees: reports wait up to 10 s at a time, so that they cost it no more than cpu_permille allows\n");
+}
+
+static void arm(struct ullage_balloon *ub, unsigned long delay, enum ullage_why why)
+{
+	/* One wait for each time that the money runs out, not for each report in it. */
+	if (why == ULLAGE_WHY_BUDGET && READ_ONCE(ub->why) != why) {
+		ullage_count(ub, ULLAGE_C_BUDGET_WAITS, 1);
+		say_budget(ub);
+	}
+	WRITE_ONCE(ub->why, why);
+	trace_pace(jiffies_to_msecs(delay), why);
+	ullage_arm_pass(ub, delay);
+}
+
+/* The core has asked for a pass in 2 s, after the first block freed in a while. */
+void ullage_pace_start(struct ullage_balloon *ub)
+{
+	enum ullage_why why = ULLAGE_WHY_SETTLE;
+	unsigned long delay;
+
+	/* The start before this one has led to nothing. */
+	if (READ_ONCE(ub->started))
+		ullage_count(ub, ULLAGE_C_EMPTY_STARTS, 1);
+	WRITE_ONCE(ub->started, true);
+	ullage_budget_look(ub, 0, 0, 0);
+	delay = pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS), &why);
+	arm(ub, delay, why);
+	ullage_count(ub, ULLAGE_C_EARLY_STARTS, 1);
 }
 
 /* @held bytes are isolated right now and go back in a moment. */
@@ -102,22 +126,65 @@ static bool below_floor(u64 held)
 	return free + held < (u64)ullage_param(ULLAGE_P_FLOOR_MIB) * SZ_1M;
 }
 
-/* May @bytes, which the core has isolated, be reported now? An error ends the pass. */
-int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes)
+/*
+ * A few blocks are not worth an exit to the host if more may follow, but none
+ * waits for longer than the core would have let it. Meanwhile nothing is
+ * armed, so that a large free finds its pass at once; a timer sees to the
+ * rest. @fresh bytes are known to be free and not reported: a zone with little
+ * to report may come before one with much.
+ */
+static bool too_small(struct ullage_balloon *ub, u64 bytes, u64 fresh)
 {
-	unsigned long wait = debt(ub);
+	u64 least = (u64)ullage_param(ULLAGE_P_BATCH_MIB) * SZ_1M;
+	unsigned long now = jiffies;
 
-	/* Whoever runs out of memory wants what the core has isolated, and wants it now. */
+	/* Without the trigger these blocks have waited already. */
+	if (max(bytes, fresh) >= least || !READ_ONCE(ub->triggered))
+		return false;
+	/* The one before has found nothing at its time; this is another. */
+	if (ub->small && time_after(now, ub->small_until + HZ))
+		ub->small = false;
+	if (!ub->small) {
+		ub->small = true;
+		ub->small_until = now + CORE_DELAY;
+		schedule_delayed_work(&ub->small_work, CORE_DELAY);
+	}
+	return time_before(now, ub->small_until);
+}
+
+static void small_fn(struct work_struct *work)
+{
+	arm(container_of(to_delayed_work(work), struct ullage_balloon, small_work), 0,
+	    ULLAGE_WHY_SMALL);
+}
+
+/* Whoever runs out of memory wants what the core has isolated now; reports come later. */
+void ullage_pace_cut(struct ullage_balloon *ub)
+{
+	arm(ub, CORE_DELAY, ULLAGE_WHY_OOM);
+}
+
+/*
+ * May @bytes, which the core has isolated, be reported now? @first in a pass.
+ * An error ends the pass.
+ */
+int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes, bool first)
+{
+	unsigned long wait;
+	u64 fresh;
+
 	if (READ_ONCE(ub->cut_short)) {
-		ullage_arm_pass(ub, CORE_DELAY);
+		ullage_pace_cut(ub);
 		return -EBUSY;
 	}
+	WRITE_ONCE(ub->started, false);
 	/* The host waits for the balloon. */
 	if (READ_ONCE(ub->huge_want))
 		return 0;
+	wait = debt(ub);
 	if (wait) {
 		ullage_count(ub, ULLAGE_C_PACED_WAITS, 1);
-		ullage_arm_pass(ub, wait);
+		arm(ub, wait, ULLAGE_WHY_RATE);
 		return -EAGAIN;
 	}
 	/* The next large free starts a pass again; no timer waits for it. */
@@ -125,25 +192,65 @@ int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes)
 		ullage_count(ub, ULLAGE_C_FLOOR_SKIPS, 1);
 		return -EAGAIN;
 	}
+	if (!first)
+		return 0;
+
+	fresh = ullage_budget_look(ub, 0, bytes, 0);
+	wait = ullage_budget_wait(ub);
+	if (wait) {
+		arm(ub, wait, ULLAGE_WHY_BUDGET);
+		return -EAGAIN;
+	}
+	if (too_small(ub, bytes, fresh)) {
+		ullage_count(ub, ULLAGE_C_SMALL_WAITS, 1);
+		return -EAGAIN;
+	}
+	if (ub->small) {
+		ub->small = false;
+		cancel_delayed_work(&ub->small_work);
+	}
+	ullage_pressure_look(ub, bytes);
+	ullage_budget_burst(ub);
 	return 0;
 }
 
-/* The host has @bytes; the next pass comes when that is paid for. */
-void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes)
+/*
+ * The host has taken note of blocks, of which @bytes go back to the core; the
+ * next pass comes when that is paid for.
+ */
+void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes, u64 cpu_ns)
 {
+	enum ullage_why why = ULLAGE_WHY_PASS;
+	unsigned long delay;
+
 	/* What the host asked for by its balloon is not the guest's doing. */
-	if (READ_ONCE(ub->huge_want))
+	if (READ_ONCE(ub->huge_want)) {
+		ullage_budget_forgive(ub, bytes);
 		return;
+	}
 	charge(ub, bytes);
-	spend_haste(ub, bytes);
-	if (churning(ub))
-		ullage_count(ub, ULLAGE_C_CHURN_WAITS, 1);
-	ullage_arm_pass(ub, pass_delay(ub, ullage_param(ULLAGE_P_PASS_DELAY_MS)));
+	ullage_budget_look(ub, bytes, bytes, cpu_ns);
+	delay = pass_delay(ub, ullage_param(ULLAGE_P_PASS_DELAY_MS), &why);
+	arm(ub, delay, why);
 }
 
-/* Nothing is owed and nothing saved up. */
+void ullage_pace_init(struct ullage_balloon *ub)
+{
+	spin_lock_init(&ub->budget_lock);
+	INIT_DELAYED_WORK(&ub->small_work, small_fn);
+}
+
+/* Nothing is owed and nothing is held back. */
 void ullage_pace_reset(struct ullage_balloon *ub)
 {
 	atomic64_set(&ub->next_report_ns, 0);
-	atomic64_set(&ub->haste_spent_ns, 0);
+	ullage_budget_reset(ub);
+	ullage_pressure_reset(ub);
+}
+
+/* What was held back may go, and what waits under the old pace waits under the new one. */
+void ullage_pace_restart(struct ullage_balloon *ub)
+{
+	ullage_pace_reset(ub);
+	arm(ub, ullage_first_pass_delay(ub), ULLAGE_WHY_SETTLE);
 }

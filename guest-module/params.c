@@ -8,6 +8,7 @@
 #include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/sizes.h>
 
 #include "compat.h"
 #include "ullage.h"
@@ -42,8 +43,16 @@ static int repace(struct ullage_balloon *ub)
 	  "Pause between two passes of a burst, in ms (0 to 10000, default 20)") \
 	X(uint, settle_ms, SETTLE_MS, 100, 0, 2000, repace,			\
 	  "Wait between the first freed block and the first pass, in ms (0 to 2000, default 100)") \
-	X(uint, churn_s, CHURN_S, 10, 0, 600, repace,				\
-	  "Report in haste at most the guest's whole memory once in this many seconds (up to 4 times at a stretch), then at the kernel's pace of 2 s (0 to 600, default 10; 0 = no limit)") \
+	X(uint, cpu_permille, CPU_PERMILLE, 10, 0, 1000, repace,		\
+	  "Most that reporting may cost the guest on average, CPU time of passes and faults on memory taken again, in thousandths of one CPU (0 to 1000, default 10; 0 = no limit)") \
+	X(uint, fault_us, FAULT_US, 150, 0, 100000, repace,			\
+	  "What it costs to take 2 MiB again that the host was given, in us (0 to 100000, default 150)") \
+	X(bool, backoff, BACKOFF, 1, 0, 1, repace,				\
+	  "Report more slowly while the guest is short of memory (bool, default Y)") \
+	X(uint, batch_mib, BATCH_MIB, 8, 0, 1024, repace,			\
+	  "Let less than this wait for more, for at most 2 s, in MiB (0 to 1024, default 8)") \
+	X(uint, host_page_kib, HOST_PAGE_KIB, 2048, 4, SZ_1M, ullage_reporting_apply, \
+	  "The host's pages under this guest, in KiB; no smaller block is reported (4 to 1048576, default 2048: huge pages)") \
 	X(uint, rate_mib_s, RATE_MIB_S, 0, 0, MIB_MAX, repace,			\
 	  "Most that is reported on average, in MiB/s (0 to 1048576, default 0 = no limit)") \
 	X(uint, floor_mib, FLOOR_MIB, 32, 0, MIB_MAX, repace,			\

@@ -83,8 +83,7 @@ static void early_start_fn(struct irq_work *work)
 	/* It may have run since; then there is nothing to bring forward. */
 	if (!delayed_work_pending(&ub->prdev.work))
 		return;
-	ullage_arm_pass(ub, ullage_first_pass_delay(ub));
-	ullage_count(ub, ULLAGE_C_EARLY_STARTS, 1);
+	ullage_pace_start(ub);
 }
 
 void ullage_trigger_init(struct ullage_balloon *ub)

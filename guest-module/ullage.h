@@ -12,6 +12,9 @@
  * stats.c      the statistics queue
  * reporting.c  free page reporting: the core's contract
  * pace.c       when the next pass may start
+ * budget.c     what reporting may cost the guest
+ * pressure.c   backing off while the guest wants memory itself
+ * trace.h      tracepoints
  * trigger.c    starts the first pass of a burst early
  * residue.c    what reporting leaves: small pieces, cold page cache
  * compact.c    empties page blocks
@@ -77,7 +80,9 @@ enum ullage_queue {
 	X(report_host_ns, REPORT_HOST_NS) \
 	X(paced_waits, PACED_WAITS) \
 	X(floor_skips, FLOOR_SKIPS) \
-	X(churn_waits, CHURN_WAITS) \
+	X(budget_waits, BUDGET_WAITS) \
+	X(backoffs, BACKOFFS) \
+	X(small_waits, SMALL_WAITS) \
 	X(early_starts, EARLY_STARTS) \
 	X(compactions, COMPACTIONS) \
 	X(compact_ns, COMPACT_NS) \
@@ -86,6 +91,9 @@ enum ullage_queue {
 	X(cache_trims, CACHE_TRIMS) \
 	X(cache_trimmed_bytes, CACHE_TRIMMED_BYTES) \
 	X(trim_backoffs, TRIM_BACKOFFS) \
+	X(empty_starts, EMPTY_STARTS) \
+	X(retaken_bytes, RETAKEN_BYTES) \
+	X(pass_cpu_ns, PASS_CPU_NS) \
 	X(inflated_pages, INFLATED_PAGES) \
 	X(deflated_pages, DEFLATED_PAGES) \
 	X(fast_inflated_pages, FAST_INFLATED_PAGES) \
@@ -114,7 +122,11 @@ enum ullage_param {
 	ULLAGE_P_ORDER,
 	ULLAGE_P_PASS_DELAY_MS,
 	ULLAGE_P_SETTLE_MS,
-	ULLAGE_P_CHURN_S,
+	ULLAGE_P_CPU_PERMILLE,
+	ULLAGE_P_FAULT_US,
+	ULLAGE_P_BACKOFF,
+	ULLAGE_P_BATCH_MIB,
+	ULLAGE_P_HOST_PAGE_KIB,
 	ULLAGE_P_RATE_MIB_S,
 	ULLAGE_P_FLOOR_MIB,
 	ULLAGE_P_OOM_WAIT_MS,
@@ -158,6 +170,25 @@ struct ullage_residue {
 	unsigned long window_end, cold_now, cold_before;
 	unsigned long trim_after, trim_wait;
 	unsigned long trimmed, refaults;
+};
+
+/* What put the next pass where it is. */
+enum ullage_why {
+	ULLAGE_WHY_SETTLE,
+	ULLAGE_WHY_PASS,
+	ULLAGE_WHY_PRESSURE,
+	ULLAGE_WHY_RATE,
+	ULLAGE_WHY_BUDGET,
+	ULLAGE_WHY_SMALL,
+	ULLAGE_WHY_OOM
+};
+
+/* What a guest under pressure is known by. */
+struct ullage_look {
+	unsigned long at;
+	u64 free;
+	unsigned long stalls;
+	unsigned long refaults;
 };
 
 struct ullage_balloon {
@@ -219,15 +250,33 @@ struct ullage_balloon {
 	unsigned int core_order;
 	struct page_reporting_dev_info prdev;
 	struct scatterlist report_sg[PAGE_REPORTING_CAPACITY];
+	s64 report_end_ns;
 	/* Shown to the host, which has not answered yet. */
 	atomic_long_t in_flight;
 	/* Set while the guest is out of memory: a pass ends at once. */
 	bool cut_short;
-	atomic64_t next_report_ns;
-	atomic64_t haste_spent_ns;
+	/* No pass may report or arm another: it is being switched off. */
+	bool ending;
 	struct irq_work early_start;
 
 	struct ullage_residue residue;
+	/* The pace: of the rate, and what decided last. */
+	atomic64_t next_report_ns;
+	enum ullage_why why;
+	/* A pass was brought forward and has not come to a report yet. */
+	bool started;
+	/* Few blocks wait for more; only passes touch these, and they take turns. */
+	bool small;
+	unsigned long small_until;
+	struct delayed_work small_work;
+	/* The budget: bytes that the host has and the guest did not take again. */
+	spinlock_t budget_lock;
+	u64 given;
+	atomic64_t spent_until_ns;
+	unsigned long burst_until;
+	/* Pressure; only passes look. */
+	struct ullage_look look;
+	unsigned int backoff_level;
 
 	atomic64_t counters[ULLAGE_C_NR];
 };
@@ -313,9 +362,26 @@ void ullage_reporting_repace(struct ullage_balloon *ub);
 
 /* pace.c */
 unsigned long ullage_first_pass_delay(struct ullage_balloon *ub);
-int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes);
-void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes);
+void ullage_pace_start(struct ullage_balloon *ub);
+int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes, bool first);
+void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes, u64 cpu_ns);
+void ullage_pace_cut(struct ullage_balloon *ub);
+void ullage_pace_init(struct ullage_balloon *ub);
 void ullage_pace_reset(struct ullage_balloon *ub);
+void ullage_pace_restart(struct ullage_balloon *ub);
+
+/* budget.c */
+u64 ullage_budget_look(struct ullage_balloon *ub, u64 given, u64 held, u64 cpu_ns);
+void ullage_budget_forgive(struct ullage_balloon *ub, u64 held);
+unsigned long ullage_budget_wait(struct ullage_balloon *ub);
+void ullage_budget_burst(struct ullage_balloon *ub);
+s64 ullage_budget_left_us(struct ullage_balloon *ub);
+void ullage_budget_reset(struct ullage_balloon *ub);
+
+/* pressure.c */
+void ullage_pressure_look(struct ullage_balloon *ub, u64 held);
+unsigned int ullage_pressure_ms(struct ullage_balloon *ub);
+void ullage_pressure_reset(struct ullage_balloon *ub);
 
 /* trigger.c */
 void ullage_trigger_find(void);

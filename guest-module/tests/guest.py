@@ -152,13 +152,49 @@ class Lines:
         return line.decode(errors="replace").rstrip("\r")
 
 
+class Unavailable(Exception):
+    """This machine cannot give a guest what it asks for."""
+
+
+class HugePages:
+    """Pages of 2 MiB, @mib of them beyond those in use, given back by release()."""
+
+    FILE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+
+    def __init__(self, mib):
+        self.taken = 0
+        if not os.path.exists(self.FILE):
+            raise Unavailable("this machine's kernel has no pages of 2 MiB")
+        before = self._number()
+        self._set(before + mib // 2)
+        self.taken = self._number() - before
+        if self.taken < mib // 2:
+            taken = self.taken
+            self.release()
+            raise Unavailable(f"this machine spares {taken} of {mib // 2} pages of 2 MiB")
+
+    def _number(self):
+        with open(self.FILE, encoding="ascii") as file:
+            return int(file.read())
+
+    def _set(self, number):
+        with open(self.FILE, "w", encoding="ascii") as file:
+            file.write(str(number))
+
+    def release(self):
+        self._set(max(0, self._number() - self.taken))
+        self.taken = 0
+
+
 class Guest:
     """A running guest. Use as a context manager: it ends QEMU by its pid and cleans up.
 
     @device: the balloon's options; None: no balloon."""
 
     def __init__(self, tree, version, initrd, mib=768, cpus=2, device="free-page-reporting=on",
-                 hint=False, append="", extra=(), setup=None, disk_mib=0):
+                 hint=False, append="", extra=(), setup=None, disk_mib=0, huge=False):
+        self.huge = HugePages(mib) if huge else None
+        self.ram = None
         self.work = tempfile.mkdtemp(prefix="ullage-guest-")
         self.mib = mib
         self.log = os.path.join(self.work, "console")
@@ -179,6 +215,9 @@ class Guest:
             self.cgroup.add_self()
             if setup:
                 setup()
+        if huge:
+            arguments += ["-machine", "pc,memory-backend=ram", "-object",
+                          f"memory-backend-memfd,id=ram,size={mib}M,hugetlb=on,hugetlbsize=2M"]
         if hint:
             arguments += ["-object", "iothread,id=io0"]
             device += ",free-page-hint=on,iothread=io0"
@@ -200,6 +239,8 @@ class Guest:
             self.qmp_lines.read(20)
             self.qmp("qmp_capabilities")
             self._answer(180)
+            if huge:
+                self.ram = self._memfd()
         except BaseException:
             self.close()
             raise
@@ -214,6 +255,8 @@ class Guest:
         if self.process:
             self.process.kill()
             self.process.wait()
+        if self.huge:
+            self.huge.release()
         self.cgroup.remove()
         shutil.rmtree(self.work, ignore_errors=True)
 
@@ -266,7 +309,19 @@ class Guest:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def _memfd(self):
+        """The guest's memory as a file; it holds as many blocks as it has pages."""
+        directory = f"/proc/{self.process.pid}/fd"
+        for fd in os.listdir(directory):
+            path = os.path.join(directory, fd)
+            if os.readlink(path).startswith("/memfd:") and os.stat(path).st_size == self.mib << 20:
+                return path
+        raise RuntimeError("QEMU has no memfd for the guest's memory")
+
     def charge(self):
+        """What the guest's memory takes; huge pages are in no memory cgroup's charge."""
+        if self.ram:
+            return os.stat(self.ram).st_blocks * 512
         return self.cgroup.charge()
 
     def settle(self, quiet=1.0, timeout=40):

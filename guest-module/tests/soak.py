@@ -16,12 +16,12 @@ WORKER_MIB = 110
 MODULE = "/sys/module/ullage_balloon"
 DRIVER = "/sys/bus/virtio/drivers/ullage_balloon"
 # Nothing holds reporting back; looking for residue is on, in the pauses.
-FULL_SPEED = {"settle_ms": 0, "pass_delay_ms": 0, "churn_s": 0, "rate_mib_s": 0, "floor_mib": 0,
-              "compact_mib": 1}
+FULL_SPEED = {"settle_ms": 0, "pass_delay_ms": 0, "cpu_permille": 0, "batch_mib": 0, "backoff": 0,
+              "rate_mib_s": 0, "floor_mib": 0, "host_page_kib": 4, "compact_mib": 1}
 # Written in between, one at a time; back at FULL_SPEED's or the default afterwards.
 WRITES = [("order", 1), ("order", 5), ("order", 10), ("reporting", 0), ("early_start", 0),
           ("floor_mib", 100000), ("rate_mib_s", 20), ("settle_ms", 50), ("pass_delay_ms", 500),
-          ("churn_s", 1), ("reserve_mib", 64), ("fast_balloon", 0)]
+          ("cpu_permille", 1), ("reserve_mib", 64), ("fast_balloon", 0)]
 
 
 def check(condition, text):
