@@ -128,6 +128,8 @@ static inline void ullage_shrinker_remove(struct ullage_shrinker *us)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
 	shrinker_free(us->kernels);
+	/* A device that could not be restored is removed once more. */
+	us->kernels = NULL;
 #else
 	unregister_shrinker(&us->kernels);
 #endif
