@@ -13,8 +13,8 @@
 
 /* How long an answer may take before the log says that it is missing. */
 #define HOST_TIMEOUT	(10 * HZ)
-/* How long unbinding, unloading and suspending may wait for the host in all. */
-#define STOP_TIMEOUT	(20 * HZ)
+/* No buffer is longer: a report of as many of the largest blocks as fit into one. */
+#define LONGEST_BUFFER	((u32)PAGE_REPORTING_CAPACITY << (PAGE_SHIFT + ULLAGE_MAX_ORDER))
 
 /* Guards the list and starting and stopping of reporting on its devices. */
 DEFINE_MUTEX(ullage_devices_lock);
@@ -57,12 +57,21 @@ unsigned long ullage_time_left(struct ullage_balloon *ub)
 	return min_t(unsigned long, HOST_TIMEOUT, READ_ONCE(ub->stop_by) - now);
 }
 
-/* Nothing is allocated, because this runs when memory is short. */
+/*
+ * Nothing is allocated, because this runs when memory is short. The host holds
+ * no buffer of @vq now: a second answer to the last one would be taken for an
+ * answer to this one, and the core finds that its number is not in use.
+ */
 int ullage_show_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		     struct scatterlist *sg, unsigned int nents, bool in)
 {
+	unsigned int len;
 	int err;
 
+	if (virtqueue_get_buf(vq, &len) || virtqueue_is_broken(vq)) {
+		ullage_give_up(ub);
+		return -EIO;
+	}
 	if (in)
 		err = virtqueue_add_inbuf(vq, sg, nents, ub, GFP_NOWAIT | __GFP_NOWARN);
 	else
@@ -81,11 +90,12 @@ int ullage_show_host(struct ullage_balloon *ub, struct virtqueue *vq,
 int ullage_await_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		      unsigned long patience)
 {
+	bool stopping, answered = false;
 	unsigned long wait, t0 = jiffies, last = t0;
-	bool answered = false;
-	unsigned int len;
+	unsigned int len = 0;
 
 	while (!answered && !virtqueue_is_broken(vq)) {
+		stopping = READ_ONCE(ub->stopping);
 		wait = ullage_time_left(ub);
 		if (!wait) {
 			ullage_give_up(ub);
@@ -94,7 +104,9 @@ int ullage_await_host(struct ullage_balloon *ub, struct virtqueue *vq,
 		wait = min(wait, patience - min(patience, jiffies - t0));
 		if (wait_event_timeout(ub->host_answer,
 				       (answered = virtqueue_get_buf(vq, &len)) ||
-				       virtqueue_is_broken(vq), wait))
+				       virtqueue_is_broken(vq) ||
+				       READ_ONCE(ub->stopping) != stopping, wait) &&
+		    READ_ONCE(ub->stopping) == stopping)
 			break;
 		if (jiffies - t0 >= patience)
 			return -ETIMEDOUT;
@@ -106,6 +118,11 @@ int ullage_await_host(struct ullage_balloon *ub, struct virtqueue *vq,
 				     "no answer on queue %s for %u s: is the VM's host overloaded or its QEMU stuck?\n",
 				     vq->name, HOST_TIMEOUT / HZ);
 	}
+	/* Nothing is read from there, so that it does no harm. */
+	if (answered && len > LONGEST_BUFFER)
+		dev_err_ratelimited(&ub->vdev->dev,
+				    "the device says that it wrote %u bytes on queue %s, which is more than it was given: is it broken?\n",
+				    len, vq->name);
 	if (answered)
 		return 0;
 	/* The queue is broken, which does not keep the host from its work. */
@@ -143,6 +160,8 @@ static int find_queues(struct ullage_balloon *ub)
 		[ULLAGE_Q_INFLATE] = "inflate",
 		[ULLAGE_Q_DEFLATE] = "deflate",
 	};
+	unsigned int i;
+	int err;
 
 	memset(ub->vqs, 0, sizeof(ub->vqs));
 	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_STATS_VQ)) {
@@ -155,7 +174,15 @@ static int find_queues(struct ullage_balloon *ub)
 		names[ULLAGE_Q_REPORTING] = "reporting";
 		callbacks[ULLAGE_Q_REPORTING] = host_answered;
 	}
-	return ullage_find_vqs(vdev, ULLAGE_Q_NR, ub->vqs, callbacks, names);
+	err = ullage_find_vqs(vdev, ULLAGE_Q_NR, ub->vqs, callbacks, names);
+	/* A transport may find a queue and have none. */
+	for (i = 0; i < ULLAGE_Q_NR && !err; i++) {
+		if (names[i] && !ub->vqs[i]) {
+			vdev->config->del_vqs(vdev);
+			err = -ENXIO;
+		}
+	}
+	return err;
 }
 
 /* The host must know what freed pages hold before it drops any of them. */
@@ -212,14 +239,16 @@ no_reserve:
 /*
  * Reporting ends first: its core runs on a work queue that suspend does not
  * freeze. Pages go home while the queues still live, so that the host learns
- * of each of them, or STOP_TIMEOUT ends it with a reset.
+ * of each of them, or the deadline ends it with a reset.
  */
 static void bring_down(struct ullage_balloon *ub)
 {
 	spin_lock_irq(&ub->stop_lock);
-	WRITE_ONCE(ub->stop_by, jiffies + STOP_TIMEOUT);
+	WRITE_ONCE(ub->stop_by, jiffies + msecs_to_jiffies(ullage_param(ULLAGE_P_STOP_WAIT_MS)));
 	smp_store_release(&ub->stopping, true);
 	spin_unlock_irq(&ub->stop_lock);
+	/* Who waits for the host now has a deadline. */
+	wake_up_all(&ub->host_answer);
 
 	mutex_lock(&ullage_devices_lock);
 	list_del_init(&ub->node);

@@ -66,7 +66,9 @@ static int repace(struct ullage_balloon *ub)
 	X(uint, compact_mib, COMPACT_MIB, 64, 0, MIB_MAX, ullage_residue_afresh,	\
 	  "Compact memory when so much of it is free in blocks too small to be reported and the guest is idle, in MiB (0 to 1048576, default 64; 0 = never)") \
 	X(uint, cache_trim, CACHE_TRIM, 1, 0, 2, ullage_residue_afresh,		\
-	  "Trim cold page cache of an idle guest (0 to 2, default 1): 0 = never, 1 = by memory.reclaim or per-node reclaim, 2 = also by drop_caches where the kernel has neither")
+	  "Trim cold page cache of an idle guest (0 to 2, default 1): 0 = never, 1 = by memory.reclaim or per-node reclaim, 2 = also by drop_caches where the kernel has neither") \
+	X(uint, stop_wait_ms, STOP_WAIT_MS, 20000, 1000, 60000, NULL,		\
+	  "Unbinding, unloading and suspending wait at most this long for the host and then reset the device, in ms (1000 to 60000, default 20000)")
 
 static struct param params[ULLAGE_P_NR] = {
 #define X(_type, _name, _id, _default, _min, _max, _apply, _text) \

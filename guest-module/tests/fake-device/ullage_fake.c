@@ -35,7 +35,7 @@ enum { INFLATE, DEFLATE, STATS, HINT, REPORTING, QUEUES };
 
 static unsigned long features = BIT(VIRTIO_BALLOON_F_REPORTING);
 module_param(features, ulong, 0444);
-MODULE_PARM_DESC(features, "Bits 0 to 31 that are offered");
+MODULE_PARM_DESC(features, "Bits 0 to 23 that are offered");
 
 static unsigned int ring[QUEUES] = { 128, 128, 128, 128, 128 };
 module_param_array(ring, uint, NULL, 0444);
@@ -362,7 +362,8 @@ static void fake_reset(struct virtio_device *vdev)
 
 static u64 fake_features(struct virtio_device *vdev)
 {
-	return features | BIT_ULL(VIRTIO_F_VERSION_1);
+	/* The transport's own bits, from 24 on, are kept out: this device does nothing of them. */
+	return (features & GENMASK(23, 0)) | BIT_ULL(VIRTIO_F_VERSION_1);
 }
 
 static int fake_finalize(struct virtio_device *vdev)
