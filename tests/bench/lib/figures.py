@@ -30,17 +30,21 @@ def spread(samples):
             "missing": len(samples) - len(present)} if present else None
 
 
-def say(name, unit, ours, theirs, how, bar=None, least_ratio=None, every=False):
-    """One line. `ours` and `theirs` are samples; `bar` is the most that ours may be (with `every` in
-    each run, else their median), `least_ratio` the least that ours through theirs may be."""
+def say(name, unit, ours, theirs, how, bar=None, ratio=None, least_ratio=None, most_ratio=None, every=False):
+    """One line. `ours` and `theirs` are samples; `bar` is the most that ours may be (with `every` in each
+    run, else their median), `least_ratio` and `most_ratio` what ours through theirs may be: that of the
+    medians, or `ratio`."""
     figure = {"name": name, "unit": unit, "ours": rounded(middle(ours)), "theirs": rounded(middle(theirs))}
     both = figure["ours"] is not None and figure["theirs"]
-    figure["ratio"] = rounded(figure["ours"] / figure["theirs"]) if both else None
+    figure["ratio"] = rounded(ratio if ratio is not None else figure["ours"] / figure["theirs"]) if both else None
     figure["spread"] = {"ours": spread(ours), "theirs": spread(theirs)}
     figure["n"] = len(ours)
     if least_ratio is not None:
         figure["bar"] = f"ratio >= {least_ratio}"
         figure["met"] = figure["ratio"] is not None and figure["ratio"] >= least_ratio
+    elif most_ratio is not None:
+        figure["bar"] = f"ratio <= {most_ratio}"
+        figure["met"] = figure["ratio"] is not None and figure["ratio"] <= most_ratio
     elif bar is not None:
         figure["bar"] = bar
         if every:
