@@ -31,14 +31,15 @@ need_name() { [ -n "${2-}" ] || die "$1: which guest?"; }
 # Fills the associative array `guest` and the array `added` of its caller.
 parse_guest() {
 	guest=([name]=$1 [mem]='' [vcpus]=1 [driver]=stock [reporting]=unset [balloon]=virtio
-		[placement]=standard [reclaim]=hints [hog]='' [stats-period]=1 [cmdline]='')
+		[placement]=standard [reclaim]=hints [hog]='' [stats-period]=1 [cmdline]='' [agent]='' [allow-agent]='')
 	added=()
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--no-balloon) guest[balloon]=none && shift && continue ;;
+		--guest-agent) guest[agent]=1 && shift && continue ;;
 		--mem | --vcpus | --driver | --reporting | --placement | --reclaim | --hog | --stats-period | \
-			--cmdline | --add) [ $# -ge 2 ] || die "define: $1 wants a value" ;;
+			--cmdline | --allow-agent | --add) [ $# -ge 2 ] || die "define: $1 wants a value" ;;
 		*) die "define: unknown option '$1'" ;;
 		esac
 		if [ "$1" = --add ]; then added+=("$2"); else guest[${1#--}]=$2; fi
@@ -52,6 +53,7 @@ parse_guest() {
 	one_of --reporting "${guest[reporting]}" on off unset
 	one_of --placement "${guest[placement]}" standard reclaimed
 	one_of --reclaim "${guest[reclaim]}" hints hybrid off
+	one_of --allow-agent "${guest[allow-agent]}" '' allow deny
 }
 
 # TCG executes `rep stos`, by which kernels clear pages, byte by byte: without these two flags
@@ -83,19 +85,26 @@ balloon_xml() {
 	echo "</memballoon>"
 }
 
+agent_xml() {
+	[ -n "${guest[agent]}" ] || return 0
+	echo "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+}
+
 # The paths are those inside the namespace: short, whatever DIR is.
 guest_xml() {
-	local accel=$1 kernel=$2 image=$3 type=qemu key cmdline
+	local accel=$1 kernel=$2 image=$3 type=qemu key cmdline settings
 	[ "$accel" != kvm ] || type=kvm
 	key=$(guest_key "${guest[name]}")
 	cmdline="$(guest_command_line) ullage.driver=${guest[driver]}"
 	[ -z "${guest[hog]}" ] || cmdline+=" ullage.hog=${guest[hog]}"
 	[ -z "${guest[cmdline]}" ] || cmdline+=" ${guest[cmdline]}"
+	settings="placement='${guest[placement]}' reclaim='${guest[reclaim]}'"
+	[ -z "${guest[allow-agent]}" ] || settings+=" guest-agent='${guest[allow-agent]}'"
 	cat <<-END
 		<domain type='$type'>
 		  <name>$(xml_escape "${guest[name]}")</name>
 		  <metadata>
-		    <ullage:vm xmlns:ullage='https://ullage.io/libvirt/v1' placement='${guest[placement]}' reclaim='${guest[reclaim]}'/>
+		    <ullage:vm xmlns:ullage='https://ullage.io/libvirt/v1' $settings/>
 		  </metadata>
 		  <memory unit='MiB'>${guest[mem]}</memory>
 		  <vcpu>${guest[vcpus]}</vcpu>
@@ -113,20 +122,22 @@ guest_xml() {
 		    <serial type='file'><source path='/var/log/libvirt/$key.console'/><target port='0'/></serial>
 		    <serial type='unix'><source mode='bind' path='/run/libvirt/ullage/$key.sock'/><target port='1'/></serial>
 		    $(balloon_xml)
+		    $(agent_xml)
 		  </devices>
 		</domain>
 	END
 }
 
 # The kernel unpacks archives that stand one after the other into the same tree.
-# add_to_image IMAGE FILE... : prints an image with each FILE in /bin, too.
+# add_to_image IMAGE ARCHIVE FILE... : prints an image with ARCHIVE (or '') and each FILE in /bin.
 add_to_image() {
-	local image=$1 target=$state/image.$BASHPID
-	shift
+	local image=$1 archive=$2 target=$state/image.$BASHPID
+	shift 2
 	mkdir -p "$target.tree/bin"
-	cp -- "$@" "$target.tree/bin/" || die "define: cannot add $*"
+	[ $# -eq 0 ] || cp -- "$@" "$target.tree/bin/" || die "define: cannot add $*"
 	{
 		cat "$image"
+		[ -z "$archive" ] || cat "$archive"
 		(cd "$target.tree" && find bin -type f | cpio --quiet -o -H newc -R 0:0)
 	} >"$target"
 	rm -rf "$target.tree"
@@ -134,14 +145,15 @@ add_to_image() {
 }
 
 guest_define() {
-	local accel kernel image added
+	local accel kernel image archive='' added
 	local -A guest
 	need_name define "$@"
 	parse_guest "$@"
 	accel=$("$here/accel")
 	kernel=$("$here/guest-kernel")
 	image=$("$here/guest-image")
-	[ ${#added[@]} -eq 0 ] || image=$(add_to_image "$image" "${added[@]}")
+	[ -z "${guest[agent]}" ] || archive=$("$here/guest-agent-image")
+	[ -z "$archive" ] && [ ${#added[@]} -eq 0 ] || image=$(add_to_image "$image" "$archive" "${added[@]}")
 	guest_xml "$accel" "$kernel" "$image" >"$state/define.$BASHPID.xml"
 	virsh_in_lab define "$state/define.$BASHPID.xml" >/dev/null || die "libvirt refuses this guest"
 	rm -f "$state/define.$BASHPID.xml"
