@@ -35,6 +35,7 @@ struct LibvirtDirectory::State {
                BootTime begun);
   void OnEvent(const Event& event);
   void Fail(const Error& error);
+  Result<std::shared_ptr<Worker>> Find(const VmId& vm) const;
 
   const std::shared_ptr<Common> common;
 
@@ -128,6 +129,13 @@ void LibvirtDirectory::State::Fail(const Error& error) {
   fault = error.message();
 }
 
+Result<std::shared_ptr<Worker>> LibvirtDirectory::State::Find(const VmId& vm) const {
+  const std::lock_guard lock(mutex);
+  const auto known = workers.find(vm.value);
+  if (known != workers.end()) return known->second;
+  return Error(Code::kNotFound, "no VM " + host::Printable(vm.value, 64));
+}
+
 void LibvirtDirectory::State::OnEvent(const Event& event) {
   {
     const std::lock_guard lock(mutex);
@@ -179,6 +187,7 @@ LibvirtDirectory::~LibvirtDirectory() {
   }
   for (const auto& worker : all) worker->Stop();
   for (const auto& worker : all) worker->AwaitExit(left());
+  for (const auto& worker : all) worker->AwaitGuestExit(left());
 }
 
 sources::QemuListing LibvirtDirectory::Latest() const {
@@ -202,20 +211,24 @@ sources::QemuListing LibvirtDirectory::Latest() const {
 }
 
 Status LibvirtDirectory::SwitchOn(const VmId& vm) {
-  std::shared_ptr<Worker> worker;
-  {
-    const std::lock_guard lock(state_->mutex);
-    const auto known = state_->workers.find(vm.value);
-    if (known != state_->workers.end()) worker = known->second;
-  }
-  if (!worker) return Error(Code::kNotFound, "no VM " + host::Printable(vm.value, 64));
-  return worker->QueueSwitch(state_->common->clock.Now().boot);
+  const auto worker = state_->Find(vm);
+  if (!worker) return worker.error();
+  return (*worker)->QueueSwitch(state_->common->clock.Now().boot);
+}
+
+Status LibvirtDirectory::Write(const VmId& vm, const std::string& parameter,
+                               const std::string& value) {
+  const auto worker = state_->Find(vm);
+  if (!worker) return worker.error();
+  return (*worker)->QueueWrite(parameter, value, state_->common->clock.Now().boot);
 }
 
 DirectoryCounters LibvirtDirectory::Counters() const {
   const auto& tally = state_->common->tally;
-  return {tally.questions,   tally.failures, tally.late,
-          tally.connections, tally.resets,   tally.implausible};
+  return {tally.questions,       tally.failures,       tally.late,
+          tally.connections,     tally.resets,         tally.implausible,
+          tally.guest_questions, tally.guest_failures, tally.guest_late,
+          tally.guest_refused};
 }
 
 }  // namespace ullage::qemu

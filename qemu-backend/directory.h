@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "node-agent/actuators/guest_writer.h"
 #include "node-agent/actuators/hint_switch.h"
 #include "node-agent/host/clock.h"
 #include "node-agent/sources/qemu_directory.h"
@@ -16,7 +17,9 @@ namespace ullage::qemu {
 /// Unknown is never zero: a VM whose definition cannot be read counts with Bytes::Max() of guest
 /// memory, one that does not answer has no proof and no guest figures, and a list that cannot be
 /// renewed stays, with its age and the reason.
-class LibvirtDirectory final : public sources::QemuDirectory, public actuators::HintSwitch {
+class LibvirtDirectory final : public sources::QemuDirectory,
+                               public actuators::HintSwitch,
+                               public actuators::GuestWriter {
  public:
   /// Returns at once. That libvirt is down is no error: `Latest` says so, and it keeps trying.
   /// `clock` outlives the directory.
@@ -30,6 +33,7 @@ class LibvirtDirectory final : public sources::QemuDirectory, public actuators::
 
   sources::QemuListing Latest() const override;
   Status SwitchOn(const VmId& vm) override;
+  Status Write(const VmId& vm, const std::string& parameter, const std::string& value) override;
   DirectoryCounters Counters() const;
 
  private:

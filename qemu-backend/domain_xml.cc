@@ -205,6 +205,26 @@ void ReadSettings(const xmlNode* root, DomainFacts& facts) {
   facts.placement = Choose(facts, node, "placement", {Placement::kStandard, Placement::kReclaimed});
   facts.reclaim =
       Choose(facts, node, "reclaim", {Reclaim::kHints, Reclaim::kHybrid, Reclaim::kOff});
+  const auto agent = Attribute(node, "guest-agent");
+  if (!agent) return;
+  // Whoever writes anything here wants a say: what makes no sense is no permission.
+  facts.guest_access = agent == "allow" ? GuestAccess::kAllow : GuestAccess::kDeny;
+  if (agent == "allow" || agent == "deny") return;
+  Complain(facts, "ullage:vm guest-agent='" + host::Printable(*agent, kShown) +
+                      "' is not one of allow|deny, deny applies");
+}
+
+// QEMU's guest agent answers on the channel of this name; libvirt tells whether one listens.
+std::optional<bool> ReadAgentChannel(const xmlNode* root) {
+  const xmlNode* devices = Child(root, "devices");
+  for (const xmlNode* node = devices == nullptr ? nullptr : devices->children; node != nullptr;
+       node = node->next) {
+    if (!Is(node, "channel", {})) continue;
+    const xmlNode* target = Child(node, "target");
+    if (Attribute(target, "name") != "org.qemu.guest_agent.0") continue;
+    return Attribute(target, "state") == "connected";
+  }
+  return std::nullopt;
 }
 
 Status ReadVcpus(const xmlNode* root, DomainFacts& facts) {
@@ -240,6 +260,7 @@ Result<DomainFacts> Read(const xmlNode* root) {
   facts.current_memory = Amount(Child(root, "currentMemory"));
   if (const Status vcpus = ReadVcpus(root, facts); !vcpus) return vcpus.error();
   facts.balloon = ReadBalloon(root);
+  facts.agent_connected = ReadAgentChannel(root);
   ReadSettings(root, facts);
   return facts;
 }
@@ -275,6 +296,7 @@ VmSpec ToSpec(const DomainFacts& facts) {
   spec.vcpus = facts.vcpus;
   spec.placement = facts.placement;
   spec.reclaim = facts.reclaim;
+  spec.guest_access = facts.guest_access;
   spec.bad_setting = facts.bad_setting;
   return spec;
 }

@@ -14,7 +14,8 @@ namespace ullage::qemu {
 
 /// Where a domain's owner writes to Ullage:
 ///   <metadata><ullage:vm xmlns:ullage="https://ullage.io/libvirt/v1"
-///                        placement="standard|reclaimed" reclaim="hints|hybrid|off"/></metadata>
+///                        placement="standard|reclaimed" reclaim="hints|hybrid|off"
+///                        guest-agent="allow|deny"/></metadata>
 inline constexpr std::string_view kMetadataNamespace = "https://ullage.io/libvirt/v1";
 
 /// A longer document is refused unread. libvirt's own are some 10 KiB.
@@ -41,6 +42,8 @@ struct DomainFacts {
   std::optional<Bytes> current_memory;  ///< <currentMemory>: what the balloon leaves
   std::uint32_t vcpus = 1;              ///< at least 1, at most kMaxVcpus
   BalloonDevice balloon;
+  std::optional<bool> agent_connected;  ///< absent: no channel for a guest agent
+  GuestAccess guest_access = GuestAccess::kUnset;
   Placement placement = Placement::kStandard;
   Reclaim reclaim = Reclaim::kHints;
   std::string bad_setting;  ///< printable; which setting makes no sense, and what applies instead

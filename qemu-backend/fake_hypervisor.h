@@ -8,10 +8,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "qemu-backend/guest_agent.h"
 #include "qemu-backend/qemu.h"
 
 namespace ullage::qemu {
@@ -28,6 +30,16 @@ struct FakeVm {
   int qmp_calls = 0;
   int defines = 0;
   std::chrono::milliseconds slowness{0};
+  // The agent in the guest.
+  bool agent_hangs = false;
+  int agent_calls = 0;
+  std::optional<Error> agent_error;
+  std::string agent_lie;                     // instead of every reply
+  std::map<std::string, std::string> files;  // of the guest, those that can be opened
+  std::map<int, std::string> handles;
+  std::string refuses;  // a path that takes no write
+  std::optional<std::string> written;
+  int writes = 0;
 };
 
 /// A hypervisor made of values: QEMUs hang, vanish and reset on request. Shared by its threads, so
@@ -87,6 +99,13 @@ class FakeHypervisor final : public Hypervisor,
   void SetEventSink(std::function<void(const Event&)> sink) override { sink_ = std::move(sink); }
   void Close() override {}
 
+  void AwaitAgent(const DomainRef& domain) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      const auto found = vms_.find(domain.uuid);
+      return found == vms_.end() || !found->second.agent_hangs;
+    });
+  }
   void AwaitDefine() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !define_hangs; });
@@ -161,6 +180,7 @@ class FakeQemu final : public Qemu {
              std::string(vm.negotiated ? R"("VIRTIO_BALLOON_F_REPORTING: x")" : "") + "]}}}";
     });
   }
+  Result<std::string> GuestAgent(const std::string& command, seconds) override;
   Status Define(const std::string& xml) override {
     above_->AwaitDefine();
     return above_->Call<Done>(ref_, false, [&](FakeVm& vm) -> Status {
@@ -175,6 +195,56 @@ class FakeQemu final : public Qemu {
   const std::shared_ptr<FakeHypervisor> above_;
   const DomainRef ref_;
 };
+
+// Like qemu-ga with the guest's files in a map; base64 is the protocol's own, tested elsewhere.
+inline Result<std::string> FakeQemu::GuestAgent(const std::string& command, seconds) {
+  above_->AwaitAgent(ref_);
+  return above_->Call<std::string>(ref_, false, [&](FakeVm& vm) -> Result<std::string> {
+    ++vm.agent_calls;
+    if (vm.agent_error) return *vm.agent_error;
+    if (!vm.agent_lie.empty()) return vm.agent_lie;
+    const auto asked = nlohmann::json::parse(command);
+    const auto& arguments = asked["arguments"];
+    const auto error = [](const std::string& text) -> Result<std::string> {
+      return Error(Code::kInternal, "libvirt: " + text);
+    };
+    if (asked["execute"] == "guest-file-open") {
+      const std::string path = arguments["path"];
+      if (!vm.files.contains(path)) return error("No such file or directory");
+      const int handle = 1000 + static_cast<int>(vm.agent_calls);
+      vm.handles[handle] = path;
+      return nlohmann::json({{"return", handle}}).dump();
+    }
+    const auto handle = vm.handles.find(arguments["handle"].get<int>());
+    if (handle == vm.handles.end()) return error("no such handle");
+    std::string& file = vm.files[handle->second];
+    if (asked["execute"] == "guest-file-read") {
+      const std::string asks = AskWrite(0, file);
+      const auto coded = nlohmann::json::parse(asks)["arguments"]["buf-b64"];
+      return nlohmann::json(
+                 {{"return", {{"count", file.size()}, {"buf-b64", coded}, {"eof", true}}}})
+          .dump();
+    }
+    if (asked["execute"] == "guest-file-write") {
+      const std::string reply =
+          nlohmann::json({{"return", {{"buf-b64", arguments["buf-b64"]}}}}).dump();
+      vm.written = ParseContent(reply).value();
+      return std::string(R"({"return":{"count":1,"eof":false}})");
+    }
+    const std::string path = handle->second;
+    vm.handles.erase(handle);
+    if (vm.written && path == vm.refuses) {
+      vm.written.reset();
+      return error("failed to close handle: Invalid argument");
+    }
+    if (vm.written) {
+      vm.files[path] = *vm.written + "\n";
+      vm.written.reset();
+      ++vm.writes;
+    }
+    return std::string(R"({"return":{}})");
+  });
+}
 
 inline Result<std::unique_ptr<Qemu>> FakeHypervisor::Open(const DomainRef& domain) {
   const auto there = Call<Done>(domain, false, [this](FakeVm&) -> Status {

@@ -46,6 +46,7 @@ Code FromLibvirt(const virError& error) {
       return Code::kGone;
     case VIR_ERR_OPERATION_TIMEOUT:
     case VIR_ERR_AGENT_UNRESPONSIVE:
+    case VIR_ERR_AGENT_UNSYNCED:
       return Code::kDeadline;
     case VIR_ERR_NO_CONNECT:
     case VIR_ERR_INVALID_CONN:

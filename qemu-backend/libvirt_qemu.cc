@@ -49,6 +49,7 @@ class LibvirtQemu final : public Qemu {
   Result<Run> State() override;
   Result<BalloonReport> Balloon() override;
   Result<std::string> Qmp(const std::string& command) override;
+  Result<std::string> GuestAgent(const std::string& command, seconds patience) override;
   Status Define(const std::string& xml) override;
 
  private:
@@ -124,6 +125,13 @@ Result<std::string> LibvirtQemu::Qmp(const std::string& command) {
   const int result = virDomainQemuMonitorCommand(domain_.get(), command.c_str(), &text, 0);
   const CString reply(text);
   if (result < 0 || reply == nullptr) return Failed();
+  return std::string(reply.get());
+}
+
+Result<std::string> LibvirtQemu::GuestAgent(const std::string& command, seconds patience) {
+  const CString reply(virDomainQemuAgentCommand(domain_.get(), command.c_str(),
+                                                static_cast<int>(patience.count()), 0));
+  if (reply == nullptr) return Failed();
   return std::string(reply.get());
 }
 

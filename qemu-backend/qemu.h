@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "node-agent/model/result.h"
+#include "node-agent/model/time.h"
 #include "node-agent/model/vm.h"
 
 namespace ullage::qemu {
@@ -52,6 +53,10 @@ class Qemu {
   virtual Result<BalloonReport> Balloon() = 0;
   /// One QMP command; the reply is QEMU's, errors included. kNotFound: not a QEMU.
   virtual Result<std::string> Qmp(const std::string& command) = 0;
+  /// One command for the agent in the guest; the reply is the guest's. Waits `patience`, and some
+  /// seconds more to be heard at all. kNotFound: the domain has no channel for one; kDeadline: it
+  /// does not answer or is not there; kGone, too, while the guest does not run.
+  virtual Result<std::string> GuestAgent(const std::string& command, seconds patience) = 0;
   /// Replaces the persistent definition.
   virtual Status Define(const std::string& xml) = 0;
 };

@@ -45,6 +45,7 @@ Worker::Worker(std::shared_ptr<Common> common, const DomainRef& domain,
     : common_(std::move(common)),
       domain_(domain),
       inquiry_(common_->clock, common_->options.deadline),
+      guest_(std::make_shared<GuestLink>(common_, domain)),
       backoff_(common_->options.retry, common_->options.retry_cap, Seed(domain.uuid)) {
   if (first) {
     facts_.spec = ToSpec(*first);
@@ -70,6 +71,12 @@ QemuFacts Worker::Latest(BootTime now) const {
   for (const std::string& fault : faults_) {
     if (!fault.empty()) facts.fault += (facts.fault.empty() ? "" : "; ") + fault;
   }
+  if (facts.agent == GuestAgent::kReads) {  // the way is open; how far it goes, the link knows
+    GuestLink::Word word = guest_->Latest(now);
+    facts.agent = word.state;
+    facts.agent_fault = std::move(word.fault);
+    facts.module = std::move(word.module);
+  }
   if (facts.stalled) {
     facts.run = Run::kUnknown;
     facts.hinting.offered.reset();
@@ -84,6 +91,7 @@ void Worker::OnEvent(Event::Kind kind) {
   if (kind == Event::Kind::kReset) {
     ++common_->tally.resets;
     BeginEpochLocked();
+    guest_->OnReset();
   }
   poked_ = true;
   inquiry_.WakeLocked();
@@ -254,6 +262,8 @@ bool Worker::ReadDefinitions() {
     if (!persistent) return Note(kDefinition, persistent.error());
     next = persistent->balloon.present && persistent->balloon.free_page_reporting.value_or(false);
   }
+  const bool may = MayAsk(common_->options.guest_rule, live->guest_access);
+  guest_->SetUsable(may && live->agent_connected.value_or(false));
   balloon_ = live->balloon;
   guest_memory_ = live->memory;
   const std::lock_guard lock(inquiry_.mutex());
@@ -263,6 +273,10 @@ bool Worker::ReadDefinitions() {
   facts_.spec.name = host::Printable(domain_.name);
   facts_.hinting.balloon = balloon_.present;
   facts_.hinting.at_next_start = next;
+  facts_.agent = !may                     ? GuestAgent::kDenied
+                 : !live->agent_connected ? GuestAgent::kNoChannel
+                 : *live->agent_connected ? GuestAgent::kReads
+                                          : GuestAgent::kNotConnected;
   return true;
 }
 

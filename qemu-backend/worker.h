@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "node-agent/host/clock.h"
 #include "node-agent/host/file.h"
@@ -13,6 +14,7 @@
 #include "node-agent/model/vm.h"
 #include "qemu-backend/backoff.h"
 #include "qemu-backend/domain_xml.h"
+#include "qemu-backend/guest_link.h"
 #include "qemu-backend/inquiry.h"
 #include "qemu-backend/qemu.h"
 
@@ -27,17 +29,24 @@ struct LibvirtOptions {
   milliseconds proof_period{10000};           ///< between two looks at definitions, pid and hinting
   milliseconds retry{500};                    ///< the first rest after a failure; doubles …
   milliseconds retry_cap{10000};              ///< … up to this
+  GuestRule guest_rule = GuestRule::kDeny;
+  milliseconds guest_read_every{10000};         ///< between two readings of a driver's counters
+  std::vector<std::string> guest_parameters{};  ///< … and of these parameters of it
   host::Roots roots;
 };
 
 /// Since the start. For metrics.
 struct DirectoryCounters {
-  std::uint64_t questions = 0;    ///< put to libvirt and QEMUs
-  std::uint64_t failures = 0;     ///< answered with an error
-  std::uint64_t late = 0;         ///< answered after the deadline
-  std::uint64_t connections = 0;  ///< opened for QEMUs, reconnects included
-  std::uint64_t resets = 0;       ///< guest resets seen
-  std::uint64_t implausible = 0;  ///< figures of guests that cannot be true
+  std::uint64_t questions = 0;        ///< put to libvirt and QEMUs
+  std::uint64_t failures = 0;         ///< answered with an error
+  std::uint64_t late = 0;             ///< answered after the deadline
+  std::uint64_t connections = 0;      ///< opened for QEMUs, reconnects included
+  std::uint64_t resets = 0;           ///< guest resets seen
+  std::uint64_t implausible = 0;      ///< figures of guests that cannot be true
+  std::uint64_t guest_questions = 0;  ///< put to guest agents
+  std::uint64_t guest_failures = 0;   ///< answered with an error, or not at all
+  std::uint64_t guest_late = 0;       ///< answered after the deadline
+  std::uint64_t guest_refused = 0;    ///< answers, or parts of them, that made no sense
 };
 
 /// What all threads of a directory share; it lives for as long as the last of them, but for the
@@ -56,7 +65,7 @@ struct Common {
   std::atomic<std::uint64_t> epochs{0};
   struct {
     std::atomic<std::uint64_t> questions{0}, failures{0}, late{0}, connections{0}, resets{0},
-        implausible{0};
+        implausible{0}, guest_questions{0}, guest_failures{0}, guest_late{0}, guest_refused{0};
   } tally;
 };
 
@@ -78,8 +87,16 @@ class Worker : public std::enable_shared_from_this<Worker> {
   void OnEvent(Event::Kind kind);
   /// As HintSwitch::SwitchOn. kUnavailable, kExists; kExhausted: no thread for it.
   Status QueueSwitch(BootTime now);
-  void Stop() { inquiry_.Stop(); }
+  /// As GuestWriter::Write.
+  Status QueueWrite(const std::string& parameter, const std::string& value, BootTime now) {
+    return guest_->QueueWrite(parameter, value, now);
+  }
+  void Stop() {
+    inquiry_.Stop();
+    guest_->Stop();
+  }
   bool AwaitExit(milliseconds patience) { return inquiry_.AwaitExit(patience); }
+  bool AwaitGuestExit(milliseconds patience) { return guest_->AwaitExit(patience); }
   bool Dead() const;
 
  private:
@@ -108,6 +125,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   const std::shared_ptr<Common> common_;
   const DomainRef domain_;
   Inquiry inquiry_;
+  const std::shared_ptr<GuestLink> guest_;  // its mutex may be taken with ours held
 
   // Below: guarded by inquiry_.mutex().
   QemuFacts facts_;

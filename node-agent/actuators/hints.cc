@@ -10,7 +10,9 @@ constexpr seconds kBetweenTries{60};
 
 std::vector<Outcome> Hints::Apply(const Plan& plan, BootTime now) {
   std::vector<Outcome> outcomes;
-  for (const Action& action : plan.actions) outcomes.push_back(One(action, now));
+  for (const Action& action : plan.actions) {
+    if (action.kind == Action::Kind::kSwitchHintingOn) outcomes.push_back(One(action, now));
+  }
   std::erase_if(tried_, [&](const auto& entry) { return now - entry.second > 2 * kBetweenTries; });
   return outcomes;
 }

@@ -18,6 +18,9 @@ struct Roots {
   std::string cgroup = "/sys/fs/cgroup";
 };
 
+/// Where modules hang in a guest, as its own agent sees it; nothing of this machine.
+inline constexpr std::string_view kGuestModules = "/sys/module";
+
 /// An owned file descriptor.
 class Fd {
  public:

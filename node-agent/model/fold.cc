@@ -48,6 +48,9 @@ VmState FromQemu(VmSample&& sample, const Overhead& overhead) {
   vm.proof = sample.qemu.hinting;
   vm.hinting = Judge(vm.proof);
   vm.guest = sample.qemu.guest;
+  vm.agent = sample.qemu.agent;
+  vm.agent_fault = std::move(sample.qemu.agent_fault);
+  vm.module = std::move(sample.qemu.module);
   vm.run = sample.qemu.run;
   vm.epoch = sample.qemu.epoch;
   vm.answered_at = sample.qemu.answered_at;
@@ -107,6 +110,7 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   snapshot.vms_listed_at = samples.vms_listed_at;
   snapshot.grants_complete = samples.grants_complete;
   snapshot.vms_fault = std::move(samples.vms_fault);
+  snapshot.guest_changes = std::move(samples.guest_changes);
   snapshot.carried = previous.carried;
   return snapshot;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "node-agent/model/bytes.h"
@@ -26,7 +27,9 @@ struct PolicyParams {
   seconds history_min{600};         ///< a VM watched for less, in this epoch, may claim all
   seconds rise_delay{300};          ///< C goes up only after this long …
   Permyriad rise_step{200};         ///< … and by this share of the host a minute
-  seconds stale_after{30};          ///< an older list of VMs, or answer of one, is worth nothing
+  /// Parameters that every guest's driver is to have, where its agent lets us; canonical.
+  std::map<std::string, std::string> guest_parameters;
+  seconds stale_after{30};  ///< an older list of VMs, or answer of one, is worth nothing
 };
 
 }  // namespace ullage

@@ -42,19 +42,37 @@ struct VmDecision {
 };
 
 struct Action {
-  enum class Kind { kSwitchHintingOn };
+  enum class Kind { kSwitchHintingOn, kSetGuestParameter, kRestoreGuestParameter };
   Kind kind;
   VmId id;
   std::string reason;
+  std::string parameter{};  ///< of the guest's driver, and what it is to be …
+  std::string value{};
+  std::string before{};  ///< … and what it was before this agent
 };
 
-constexpr const char* Name(Action::Kind) { return "switch-hinting-on"; }
+inline bool SameAction(const Action& a, const Action& b) {
+  return a.kind == b.kind && a.id == b.id && a.parameter == b.parameter;
+}
+
+constexpr const char* Name(Action::Kind kind) {
+  switch (kind) {
+    case Action::Kind::kSwitchHintingOn:
+      return "switch-hinting-on";
+    case Action::Kind::kSetGuestParameter:
+      return "set-guest-parameter";
+    case Action::Kind::kRestoreGuestParameter:
+      return "restore-guest-parameter";
+  }
+  return "switch-hinting-on";
+}
 
 struct Plan {
   Capacity capacity;
   std::vector<VmDecision> vms;  ///< same order as the snapshot's
   std::vector<Action> actions;
-  Carried carry;  ///< for the next tick
+  std::vector<GuestChange> settled;  ///< there is nothing left of them to undo
+  Carried carry;                     ///< for the next tick
 };
 
 /// What became of an action. It acts on nothing by itself: the next tick sees its effect.

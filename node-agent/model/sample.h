@@ -43,6 +43,14 @@ struct Grant {
   WallTime since;
 };
 
+/// A parameter of a guest's driver that this agent changed, or is about to: what undoes it.
+struct GuestChange {
+  VmId vm;
+  std::string name;
+  std::string before;  ///< canonical, like `written`
+  std::string written;
+};
+
 /// Everything that was seen in one tick.
 struct Samples {
   Moment at;
@@ -52,6 +60,7 @@ struct Samples {
   std::string vms_fault;
   std::vector<Grant> grants;
   bool grants_complete = false;  ///< the grants name every VM that may run here
+  std::vector<GuestChange> guest_changes;
 };
 
 }  // namespace ullage

@@ -23,6 +23,9 @@ struct VmState {
   Hinting hinting = Hinting::kUnknown;
   HintingProof proof;
   GuestStats guest;
+  GuestAgent agent = GuestAgent::kUnknown;
+  std::string agent_fault;
+  std::optional<GuestModule> module;
   Run run = Run::kUnknown;
   std::uint64_t epoch = 0;
   std::optional<BootTime> watched_since;  ///< start of this epoch, as far as this agent saw it
@@ -49,6 +52,7 @@ struct Snapshot {
   std::optional<BootTime> vms_listed_at;
   bool grants_complete = false;
   std::string vms_fault;
+  std::vector<GuestChange> guest_changes;
   Carried carried;
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "node-agent/model/bytes.h"
+#include "node-agent/model/guest_module.h"
 #include "node-agent/model/time.h"
 
 namespace ullage {
@@ -22,6 +23,20 @@ struct VmId {
 enum class Reclaim { kHints, kHybrid, kOff };
 /// Annotation `ullage.io/placement`.
 enum class Placement { kStandard, kReclaimed };
+/// Annotation `ullage.io/guest-agent`: may we read and set things inside the guest through its
+/// agent. Unset: the configuration decides.
+enum class GuestAccess { kUnset, kAllow, kDeny };
+
+/// What the configuration says of guests' agents.
+enum class GuestRule {
+  kNever,  ///< nobody's is used
+  kDeny,   ///< those whose owner allows it
+  kAllow,  ///< all but those whose owner denies it
+};
+constexpr bool MayAsk(GuestRule rule, GuestAccess owner) {
+  if (rule == GuestRule::kNever || owner == GuestAccess::kDeny) return false;
+  return owner == GuestAccess::kAllow || rule == GuestRule::kAllow;
+}
 
 /// What was promised to a VM, and what its owner allows.
 struct VmSpec {
@@ -31,6 +46,7 @@ struct VmSpec {
   std::uint32_t vcpus = 1;
   Placement placement = Placement::kStandard;
   Reclaim reclaim = Reclaim::kHints;
+  GuestAccess guest_access = GuestAccess::kUnset;
   std::string bad_setting;  ///< a setting of the owner that made no sense; its default applies
 };
 
@@ -71,6 +87,9 @@ struct QemuFacts {
   std::uint64_t epoch = 0;  ///< rises with each QEMU start and each guest reset seen
   HintingProof hinting;
   GuestStats guest;
+  GuestAgent agent = GuestAgent::kUnknown;
+  std::string agent_fault;  ///< the last thing that failed in the guest; no fault of QEMU's
+  std::optional<GuestModule> module;
   std::optional<BootTime> answered_at;  ///< when this QEMU last answered a question
   bool stalled = false;                 ///< a question is past its deadline
   std::string fault;                    ///< the last error, empty when there is none
@@ -90,6 +109,17 @@ constexpr const char* Name(Hinting h) {
       return "on";
   }
   return "unknown";
+}
+constexpr const char* Name(GuestRule r) {
+  switch (r) {
+    case GuestRule::kNever:
+      return "never";
+    case GuestRule::kDeny:
+      return "deny";
+    case GuestRule::kAllow:
+      return "allow";
+  }
+  return "never";
 }
 constexpr const char* Name(Placement p) {
   return p == Placement::kReclaimed ? "reclaimed" : "standard";

@@ -5,6 +5,7 @@
 
 #include "node-agent/model/fold.h"
 #include "node-agent/model/human.h"
+#include "node-agent/policy/guest_parameters.h"
 
 namespace ullage::policy {
 namespace {
@@ -161,6 +162,7 @@ Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
     capacity.reason = Why(capacity, target, params);
     AddActions(snapshot, plan);
   }
+  DecideGuestParameters(snapshot, params, plan);
   return plan;
 }
 

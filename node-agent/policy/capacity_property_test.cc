@@ -125,6 +125,10 @@ TEST(CapacityProperty, WhatAGuestSaysChangesNothing) {
       vm.guest = {};
       vm.guest.unused = Bytes(generator.Int(0, std::numeric_limits<std::int64_t>::max()));
       vm.guest.balloon = Bytes(0);
+      vm.module.emplace().reported =
+          Bytes(generator.Int(0, std::numeric_limits<std::int64_t>::max()));
+      vm.module->reporting = generator.Chance(50);
+      vm.module->balloon = Bytes::Max();
     }
     EXPECT_EQ(C(lie), C(node));
   });
