@@ -8,8 +8,11 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <set>
+#include <thread>
 
 #include "node-agent/agent/agent.h"
+#include "node-agent/agent/change_book.h"
 #include "node-agent/publishers/grpc_server.h"
 #include "node-agent/publishers/http.h"
 #include "node-agent/publishers/metrics.h"
@@ -84,6 +87,28 @@ void TickUntilSignal(agent::Agent& agent, const agent::Config& config, const hos
   } while (!WaitForSignal(signals, next - clock.Now().boot));
 }
 
+// Which parameters of guests' drivers to look at: what is wanted, and what may have to be undone.
+std::vector<std::string> WatchedParameters(const agent::Config& config,
+                                           const agent::ChangeBook& book) {
+  std::set<std::string> names;
+  for (const auto& [name, value] : config.policy.guest_parameters) names.insert(name);
+  for (const GuestChange& change : book.Changes()) names.insert(change.name);
+  return {names.begin(), names.end()};
+}
+
+// What was set in guests is put back, as far as their agents answer. Never waits long: a guest's
+// agent must not keep this one from ending.
+void Restore(agent::Agent& agent, const agent::Config& config, const host::Clock& clock) {
+  const BootTime until = clock.Now().boot + config.libvirt.deadline + seconds(3);
+  agent.WishNothing();
+  do {
+    agent.Tick();
+    if (!agent.Restores()) return;
+    std::this_thread::sleep_for(milliseconds(50));
+  } while (clock.Now().boot < until);
+  spdlog::warn("not everything that was set in guests could be put back in time");
+}
+
 int Run(const agent::Config& config, const sigset_t& signals) {
   // Many threads that allocate little: one arena each would hold most of the agent's memory.
   mallopt(M_ARENA_MAX, 2);
@@ -99,21 +124,30 @@ int Run(const agent::Config& config, const sigset_t& signals) {
     if (const Status written = (*ledger)->PutAll({}, true); !written) return Fail(written.error());
   }
 
-  const auto directory = qemu::LibvirtDirectory::Start({.uri = config.libvirt.uri,
-                                                        .run_dir = config.libvirt.run_dir,
-                                                        .deadline = config.libvirt.deadline,
-                                                        .list_period = config.libvirt.list_period,
-                                                        .refresh = config.libvirt.refresh,
-                                                        .proof_period = config.libvirt.proof_period,
-                                                        .roots = roots},
-                                                       clock);
+  const auto book = agent::ChangeBook::Open(config.state_dir + "/guest-changes.json", *boot_id);
+  if (!book) return Fail(book.error());
+  if (!(*book)->trouble().empty()) spdlog::warn("changes in guests: {}", (*book)->trouble());
+
+  const auto directory =
+      qemu::LibvirtDirectory::Start({.uri = config.libvirt.uri,
+                                     .run_dir = config.libvirt.run_dir,
+                                     .deadline = config.libvirt.deadline,
+                                     .list_period = config.libvirt.list_period,
+                                     .refresh = config.libvirt.refresh,
+                                     .proof_period = config.libvirt.proof_period,
+                                     .guest_rule = config.guest.agent,
+                                     .guest_read_every = config.guest.read_every,
+                                     .guest_parameters = WatchedParameters(config, **book),
+                                     .roots = roots},
+                                    clock);
   const bool writes = config.mode != agent::Mode::kObserve;
   agent::Gate gate(**ledger, config.policy, clock,
                    {.enforce = writes,
                     .say = [](const std::string& line) { spdlog::info("admission: {}", line); }});
   sources::Sources sources(sources::HostMemory(roots, config.host_cgroup), sources::Charges(roots),
-                           *directory, gate);
+                           *directory, gate, **book);
   actuators::Hints hints(*directory, writes);
+  actuators::GuestParameters parameters(*directory, **book, writes);
   publishers::Bulletin bulletin;
   publishers::Metrics metrics(bulletin, clock);
 
@@ -127,7 +161,7 @@ int Run(const agent::Config& config, const sigset_t& signals) {
     http = std::move(*started);
   }
 
-  agent::Agent agent(config, {clock, sources, hints, gate, bulletin,
+  agent::Agent agent(config, {clock, sources, hints, parameters, gate, bulletin,
                               [&](const Report& report) { metrics.Count(report); }});
   spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
                config.libvirt.uri, config.socket, config.listen.empty() ? "off" : config.listen);
@@ -135,6 +169,7 @@ int Run(const agent::Config& config, const sigset_t& signals) {
     spdlog::warn("mode reclaim does what publish does: this version takes no memory from a guest");
   }
   TickUntilSignal(agent, config, clock, signals);
+  if (!(*book)->Changes().empty()) Restore(agent, config, clock);
   spdlog::info("ullage-agent: ending");
   bulletin.Close();
   return 0;

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "node-agent/agent/journal.h"
 #include "node-agent/model/fold.h"
 #include "node-agent/policy/capacity.h"
@@ -12,9 +14,12 @@ namespace ullage::agent {
 void Agent::Tick() {
   const Moment now = parts_.clock.Now();
   Samples samples = parts_.sources.Read(now);
-  Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
-  Plan plan = policy::Decide(snapshot, config_.policy);
-  auto outcomes = parts_.actuators.Apply(plan, now.boot);
+  Snapshot snapshot = Fold(previous_, std::move(samples), policy_.overhead);
+  Plan plan = policy::Decide(snapshot, policy_);
+  auto outcomes = parts_.hints.Apply(plan, now.boot);
+  for (Outcome& outcome : parts_.parameters.Apply(plan, now.boot)) {
+    outcomes.push_back(std::move(outcome));
+  }
   previous_ = Remember(snapshot, plan);
 
   const auto report = std::make_shared<const Report>(Report{std::move(snapshot), std::move(plan),
@@ -27,6 +32,13 @@ void Agent::Tick() {
   if (parts_.count) parts_.count(*report);
   Log(*report);
   last_ = report;
+}
+
+bool Agent::Restores() const {
+  return std::any_of(last_->outcomes.begin(), last_->outcomes.end(), [](const Outcome& outcome) {
+    return outcome.action.kind == Action::Kind::kRestoreGuestParameter &&
+           outcome.state == Outcome::State::kQueued;
+  });
 }
 
 void Agent::Log(const Report& report) const {

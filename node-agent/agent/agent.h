@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 
+#include "node-agent/actuators/guest_parameters.h"
 #include "node-agent/actuators/hints.h"
 #include "node-agent/agent/config.h"
 #include "node-agent/agent/gate.h"
@@ -20,20 +21,28 @@ class Agent {
   struct Parts {
     const host::Clock& clock;
     sources::Sources& sources;
-    actuators::Hints& actuators;
+    actuators::Hints& hints;
+    actuators::GuestParameters& parameters;
     Gate& gate;
     publishers::Bulletin& bulletin;
     std::function<void(const Report&)> count;  ///< metrics that count ticks, not scrapes
   };
-  Agent(const Config& config, Parts parts) : config_(config), parts_(std::move(parts)) {}
+  Agent(const Config& config, Parts parts)
+      : config_(config), policy_(config.policy), parts_(std::move(parts)) {}
 
   /// One tick; takes milliseconds and never waits for libvirt, a guest or the network.
   void Tick();
+
+  /// From now on no guest is to be set to anything. Ticks that follow put back what was set; true
+  /// while there is something left that they can.
+  void WishNothing() { policy_.guest_parameters.clear(); }
+  bool Restores() const;
 
  private:
   void Log(const Report& report) const;
 
   const Config& config_;
+  PolicyParams policy_;
   Parts parts_;
   Snapshot previous_;
   std::shared_ptr<const Report> last_ = std::make_shared<Report>();

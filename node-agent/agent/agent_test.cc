@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "node-agent/agent/change_book.h"
 #include "node-agent/host/temporary_tree.h"
 
 namespace ullage::agent {
@@ -30,6 +31,15 @@ class FakeSwitch final : public actuators::HintSwitch {
   std::vector<std::string> calls;
 };
 
+class FakeWriter final : public actuators::GuestWriter {
+ public:
+  Status Write(const VmId&, const std::string& parameter, const std::string& value) override {
+    calls.push_back(parameter + "=" + value);
+    return Ok();
+  }
+  std::vector<std::string> calls;
+};
+
 class AgentTest : public testing::Test {
  protected:
   AgentTest() {
@@ -44,10 +54,11 @@ class AgentTest : public testing::Test {
     config_.policy.ratio_cap = Permyriad{20000};
     ledger_ = std::move(*admission::Ledger::Open(tree_.path("ledger.json"), "boot"));
     gate_ = std::make_unique<Gate>(*ledger_, config_.policy, clock_, Gate::Options{true});
-    sources_ = std::make_unique<sources::Sources>(sources::HostMemory(roots_, ""),
-                                                  sources::Charges(roots_), directory_, *gate_);
+    sources_ = std::make_unique<sources::Sources>(
+        sources::HostMemory(roots_, ""), sources::Charges(roots_), directory_, *gate_, *book_);
+    config_.policy.guest_parameters = {{"settle_ms", "50"}};
     agent_ = std::make_unique<Agent>(
-        config_, Agent::Parts{clock_, *sources_, hints_, *gate_, bulletin_, {}});
+        config_, Agent::Parts{clock_, *sources_, hints_, parameters_, *gate_, bulletin_, {}});
   }
   void AddVm(const std::string& id, int pid, std::int64_t resident_mib) {
     tree_.Write("proc/" + std::to_string(pid) + "/cgroup", "0::/" + id + "\n");
@@ -82,6 +93,10 @@ class AgentTest : public testing::Test {
   FakeSwitch switch_;
   Config config_;
   actuators::Hints hints_{switch_, true};
+  FakeWriter writer_;
+  std::unique_ptr<ChangeBook> book_ =
+      std::move(*ChangeBook::Open(tree_.path("changes.json"), "boot"));
+  actuators::GuestParameters parameters_{writer_, *book_, true};
   std::unique_ptr<admission::Ledger> ledger_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<sources::Sources> sources_;
@@ -119,6 +134,28 @@ TEST_F(AgentTest, SwitchesHintingOnOnce) {
   EXPECT_EQ(Tick().outcomes.size(), 1u);
   Tick();
   EXPECT_EQ(switch_.calls, std::vector<std::string>{"a"});
+}
+
+TEST_F(AgentTest, SetsAParameterOfAGuestAndPutsItBackAtTheEnd) {
+  AddVm("a", 7, 100);
+  auto& module = directory_.listing.vms[0].module.emplace();
+  module.parameters["settle_ms"] = "100";
+  Tick();
+  Tick();
+  EXPECT_EQ(writer_.calls, std::vector<std::string>{"settle_ms=50"});
+  EXPECT_EQ(book_->Changes().size(), 1u) << "written down before";
+  module.parameters["settle_ms"] = module.written["settle_ms"] = "50";
+  EXPECT_TRUE(Tick().outcomes.empty());
+  EXPECT_FALSE(agent_->Restores());
+
+  agent_->WishNothing();
+  Tick();
+  EXPECT_TRUE(agent_->Restores());
+  EXPECT_EQ(writer_.calls.back(), "settle_ms=100");
+  module.parameters["settle_ms"] = "100";
+  Tick();
+  EXPECT_FALSE(agent_->Restores());
+  EXPECT_TRUE(book_->Changes().empty());
 }
 
 TEST_F(AgentTest, GoesOnWhileLibvirtIsAway) {

@@ -19,6 +19,25 @@ void ReadLibvirt(Section section, Config::Libvirt& libvirt) {
   section.End();
 }
 
+// Each name is a key of its own, so that another one is refused with its line.
+void ReadGuest(Section section, Config& config) {
+  section.OneOf("agent", config.guest.agent,
+                {GuestRule::kNever, GuestRule::kDeny, GuestRule::kAllow});
+  section.Duration("read_every", config.guest.read_every, milliseconds(200), milliseconds(3600000));
+  Section parameters = section.Below("parameters");
+  for (const GuestParameter& parameter : kGuestParameters) {
+    const std::string name(parameter.name);
+    const std::string wanted = parameter.flag ? "Y or N"
+                                              : "a number from " + std::to_string(parameter.least) +
+                                                    " to " + std::to_string(parameter.most);
+    const auto value = parameters.Converted(
+        name.c_str(), wanted, [&](std::string_view text) { return Canonical(parameter, text); });
+    if (value) config.policy.guest_parameters[name] = *value;
+  }
+  parameters.End();
+  section.End();
+}
+
 void ReadPolicy(Section section, PolicyParams& policy) {
   constexpr Permyriad kNone{0};
   constexpr Permyriad kAll{10000};
@@ -56,6 +75,7 @@ void ReadAll(Section top, Config& config) {
   ReadHost(top.Below("host"), config);
   ReadOverhead(top.Below("overhead"), config.policy.overhead);
   ReadLibvirt(top.Below("libvirt"), config.libvirt);
+  ReadGuest(top.Below("guest"), config);
   ReadPolicy(top.Below("policy"), config.policy);
   top.End();
 }

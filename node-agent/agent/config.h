@@ -7,6 +7,7 @@
 #include "node-agent/model/params.h"
 #include "node-agent/model/result.h"
 #include "node-agent/model/time.h"
+#include "node-agent/model/vm.h"
 
 namespace ullage::agent {
 
@@ -37,7 +38,12 @@ struct Config {
     milliseconds proof_period{10000};  ///< is hinting still on?
   } libvirt;
 
-  PolicyParams policy;
+  struct Guest {
+    GuestRule agent = GuestRule::kDeny;
+    milliseconds read_every{10000};  ///< between two readings of a driver's counters
+  } guest;
+
+  PolicyParams policy;  ///< guest.parameters are in here
 };
 
 constexpr const char* Name(Mode mode) {

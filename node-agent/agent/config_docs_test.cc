@@ -103,6 +103,14 @@ std::string Show(const std::string& text) { return text.empty() ? "''" : text; }
 
 std::string Show(Mode mode) { return Name(mode); }
 
+std::string Show(GuestRule rule) { return Name(rule); }
+
+std::string Show(const std::map<std::string, std::string>& pairs) {
+  std::string text;
+  for (const auto& [key, value] : pairs) text += (text.empty() ? "" : ", ") + key + ": " + value;
+  return "{" + text + "}";
+}
+
 std::string Show(milliseconds time) {
   const auto count = time.count();
   if (count != 0 && count % 60000 == 0) return std::to_string(count / 60000) + "m";
@@ -142,6 +150,9 @@ std::map<std::string, std::string> Values(const Config& config) {
           {"libvirt.list_period", Show(libvirt.list_period)},
           {"libvirt.refresh", Show(libvirt.refresh)},
           {"libvirt.proof_period", Show(libvirt.proof_period)},
+          {"guest.agent", Show(config.guest.agent)},
+          {"guest.read_every", Show(config.guest.read_every)},
+          {"guest.parameters", Show(policy.guest_parameters)},
           {"policy.growth", Show(policy.growth)},
           {"policy.buffer_of_host", Show(policy.buffer_of_host)},
           {"policy.buffer_of_vm", Show(policy.buffer_of_vm)},

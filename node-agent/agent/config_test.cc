@@ -26,6 +26,22 @@ TEST(ParseConfig, EmptyIsAllDefaults) {
   EXPECT_TRUE(ParseConfig("# only a comment\n").ok());
 }
 
+TEST(ParseConfig, ReadsParametersOfGuests) {
+  const auto config = ParseConfig(
+      "guest: {agent: allow, read_every: 5s, parameters: {settle_ms: 050, reporting: on}}");
+  ASSERT_TRUE(config.ok()) << config.error().message();
+  EXPECT_EQ(config->guest.agent, GuestRule::kAllow);
+  EXPECT_EQ(config->guest.read_every, seconds(5));
+  EXPECT_EQ(config->policy.guest_parameters,
+            (std::map<std::string, std::string>{{"settle_ms", "50"}, {"reporting", "Y"}}));
+  EXPECT_EQ(ErrorOf("guest: {parameters: {settle_ms: 2001}}"),
+            "1: guest.parameters.settle_ms: a number from 0 to 2000 is wanted, not \"2001\"");
+  EXPECT_EQ(ErrorOf("guest: {parameters: {reporting: 2}}"),
+            "1: guest.parameters.reporting: Y or N is wanted, not \"2\"");
+  EXPECT_NE(ErrorOf("guest: {parameters: {nonsense: 1}}").find("unknown key"), std::string::npos);
+  EXPECT_NE(ErrorOf("guest: {agent: yes}").find("never, deny, allow"), std::string::npos);
+}
+
 TEST(ParseConfig, ReadsEveryKind) {
   const auto config = ParseConfig(
       "mode: publish\ntick: 500ms\nlisten: ''\n"

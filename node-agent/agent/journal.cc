@@ -58,9 +58,8 @@ void CompareOutcome(const Report& before, const Outcome& outcome, Lines& lines) 
       std::string(Name(outcome.action.kind)) + " of " + outcome.action.id.value + ": ";
   if (outcome.state == Outcome::State::kFailed) return lines.Warn(what + outcome.message);
   const bool stood =
-      std::any_of(before.outcomes.begin(), before.outcomes.end(), [&](const Outcome& old) {
-        return old.action.id == outcome.action.id && old.action.kind == outcome.action.kind;
-      });
+      std::any_of(before.outcomes.begin(), before.outcomes.end(),
+                  [&](const Outcome& old) { return SameAction(old.action, outcome.action); });
   if (stood) return;
   const std::string message = outcome.message.empty() ? "" : " (" + outcome.message + ")";
   lines.Info(what + Name(outcome.state) + message + ": " + outcome.action.reason);

@@ -189,6 +189,16 @@ std::optional<std::size_t> Section::Choice(const char* key, const std::vector<st
   return std::nullopt;
 }
 
+std::optional<std::string> Section::Converted(
+    const char* key, const std::string& wanted,
+    const std::function<std::optional<std::string>(std::string_view)>& convert) {
+  const auto text = Scalar(key);
+  if (!text) return std::nullopt;
+  auto value = convert(*text);
+  if (!value) Fail((*node_)[key], key, wanted + " is wanted, not \"" + *text + "\"");
+  return value;
+}
+
 Section Section::Below(const char* key) {
   const auto node = Take(key);
   if (node && !node->IsMap()) Fail(*node, key, "a mapping of keys is wanted");

@@ -51,6 +51,11 @@ class Section {
     const std::vector<std::string> names(values.begin(), values.end());
     if (const auto index = Choice(key, names)) field = names[*index];
   }
+  /// What `convert` makes of the text, which says nothing to what is not `wanted`. Absent where
+  /// there is no such key.
+  std::optional<std::string> Converted(
+      const char* key, const std::string& wanted,
+      const std::function<std::optional<std::string>(std::string_view)>& convert);
   /// The mapping under `key`; empty when there is none.
   Section Below(const char* key);
   /// Whatever was not asked for by now is a mistake.

@@ -89,6 +89,48 @@ std::string GuestSays(const GuestStats& guest) {
   return line.empty() ? "" : "The guest itself says (shown, not believed): " + line + ".";
 }
 
+// The guest's driver as a further witness of hinting: shown beside the proof, and no part of it.
+std::string DriverSays(const VmState& vm) {
+  const auto& module = vm.module;
+  if (!module) return "";
+  std::string line = "The guest's driver says (shown, not believed): it ";
+  line += !module->reporting   ? "does not say whether it reports"
+          : *module->reporting ? "reports free pages"
+                               : "does not report free pages now";
+  if (module->reported) line += ", " + Human(*module->reported) + " so far";
+  if (module->report_errors && *module->report_errors > 0) {
+    line += ", " + std::to_string(*module->report_errors) + " reports failed";
+  }
+  if (module->balloon && *module->balloon > Bytes()) {
+    line += ", " + Human(*module->balloon) + " are in its balloon";
+  }
+  for (const auto& [name, value] : module->parameters) line += ", " + name + "=" + value;
+  line += ".";
+  if (vm.hinting == Hinting::kOn && module->reporting && !*module->reporting) {
+    line += " So hinting is agreed on and idle: look at its parameter reporting and its log.";
+  }
+  return line;
+}
+
+std::string AgentSays(const VmState& vm) {
+  const std::string why = vm.agent_fault.empty() ? "." : ": " + vm.agent_fault + ".";
+  switch (vm.agent) {
+    case GuestAgent::kSilent:
+      return "The guest's agent does not answer, so its driver's counters are unknown" + why;
+    case GuestAgent::kNotConnected:
+      return "No agent runs in the guest, so its driver's counters are unknown" + why;
+    case GuestAgent::kNoModule:
+      return "The guest's agent answers, and ullage_balloon's counters could not be read" + why;
+    case GuestAgent::kReads:
+      return vm.agent_fault.empty() ? "" : "In the guest: " + vm.agent_fault + ".";
+    case GuestAgent::kUnknown:
+    case GuestAgent::kDenied:
+    case GuestAgent::kNoChannel:
+      break;
+  }
+  return "";
+}
+
 std::string ToDo(const VmState& vm) {
   if (vm.spec.reclaim == Reclaim::kOff) {
     return "Its owner opted out (reclaim='off'): nothing is done, and it counts in full.";
@@ -118,6 +160,8 @@ std::string ToDo(const VmState& vm) {
 std::vector<std::string> Lines(const VmState& vm, const VmDecision* decision) {
   std::vector<std::string> lines{Promised(vm), Holds(vm), CameBack(vm), HintingLine(vm)};
   lines.push_back(GuestSays(vm.guest));
+  lines.push_back(DriverSays(vm));
+  lines.push_back(AgentSays(vm));
   lines.push_back(Counts(decision));
   lines.push_back(vm.spec.bad_setting);
   lines.push_back(vm.stalled ? "QEMU does not answer in time; these are its last words." : "");

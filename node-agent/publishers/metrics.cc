@@ -97,6 +97,25 @@ Labels VmLabels(const VmState& vm) {
           {"uuid", host::Printable(vm.spec.id.value, kLabelLimit)}};
 }
 
+// The guests' own words.
+void AddGuests(const std::vector<VmState>& vms, std::vector<MetricFamily>& out) {
+  Family agent(metric::kVmAgent), reporting(metric::kVmGuestReporting),
+      reported(metric::kVmGuestReported), errors(metric::kVmGuestErrors),
+      balloon(metric::kVmGuestBalloon);
+  for (std::size_t i = 0; i < std::min(vms.size(), kMaxVms); ++i) {
+    Labels labels = VmLabels(vms[i]);
+    if (const auto& module = vms[i].module) {
+      if (module->reporting) reporting.Add(*module->reporting ? 1 : 0, labels);
+      reported.Add(module->reported, labels);
+      if (module->report_errors) errors.Add(static_cast<double>(*module->report_errors), labels);
+      balloon.Add(module->balloon, labels);
+    }
+    labels.push_back({"state", Name(vms[i].agent)});
+    agent.Add(1, std::move(labels));
+  }
+  for (Family* family : {&agent, &reporting, &reported, &errors, &balloon}) family->MoveTo(out);
+}
+
 void AddVms(const Report& report, std::vector<MetricFamily>& out) {
   Family promised(metric::kVmPromised), resident(metric::kVmResident), swapped(metric::kVmSwapped),
       returned(metric::kVmReturned), growth(metric::kVmGrowth), hinting(metric::kVmHinting);
@@ -145,6 +164,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
     AddHost(report->snapshot.host, out);
     AddCapacity(report->plan.capacity, out);
     AddVms(*report, out);
+    AddGuests(report->snapshot.vms, out);
     Family(metric::kTicks).Add(static_cast<double>(report->tick)).MoveTo(out);
     const std::chrono::duration<double> age = clock_.Now().boot - report->snapshot.at.boot;
     Family(metric::kTickAge).Add(std::max(age.count(), 0.0)).MoveTo(out);

@@ -53,6 +53,19 @@ inline constexpr Info kVmGrowth{"ullage_vm_growth_bytes", "gauge", kVmLabels,
                                 "What the VM may claim at any moment, as the sum counts it."};
 inline constexpr Info kVmHinting{"ullage_vm_hinting", "gauge", "vm, uuid, state",
                                  "1 for the state of free page hinting that is proven."};
+inline constexpr Info kVmAgent{"ullage_vm_guest_agent", "gauge", "vm, uuid, state",
+                               "1 for how far the way through the guest's agent goes."};
+inline constexpr Info kVmGuestReporting{
+    "ullage_vm_guest_reporting", "gauge", kVmLabels,
+    "1 while the guest's driver says that it reports free pages, else 0."};
+inline constexpr Info kVmGuestReported{
+    "ullage_vm_guest_reported_bytes_total", "counter", kVmLabels,
+    "Bytes that the guest's driver says it has reported since it was bound."};
+inline constexpr Info kVmGuestErrors{
+    "ullage_vm_guest_report_errors_total", "counter", kVmLabels,
+    "Reports that failed, as the guest's driver says, since it was bound."};
+inline constexpr Info kVmGuestBalloon{"ullage_vm_guest_balloon_bytes", "gauge", kVmLabels,
+                                      "What the guest's driver says is in its balloon."};
 inline constexpr Info kTicks{"ullage_ticks_total", "counter", "", "Ticks since the agent started."};
 inline constexpr Info kTickAge{"ullage_tick_age_seconds", "gauge", "",
                                "Time since the last tick looked at the host."};
@@ -62,10 +75,11 @@ inline constexpr Info kFaults{
     "qemu, one each for a failed action."};
 
 inline constexpr std::array kTable{
-    &kHostTotal, &kHostAvailable, &kHostFree,   &kHostPressure, &kPromised,
-    &kGranted,   &kAdditional,    &kPublished,  &kUnsold,       &kTerm,
-    &kVms,       &kVmPromised,    &kVmResident, &kVmSwapped,    &kVmReturned,
-    &kVmGrowth,  &kVmHinting,     &kTicks,      &kTickAge,      &kFaults,
+    &kHostTotal,     &kHostAvailable,  &kHostFree,   &kHostPressure,     &kPromised,
+    &kGranted,       &kAdditional,     &kPublished,  &kUnsold,           &kTerm,
+    &kVms,           &kVmPromised,     &kVmResident, &kVmSwapped,        &kVmReturned,
+    &kVmGrowth,      &kVmHinting,      &kVmAgent,    &kVmGuestReporting, &kVmGuestReported,
+    &kVmGuestErrors, &kVmGuestBalloon, &kTicks,      &kTickAge,          &kFaults,
 };
 
 }  // namespace ullage::publishers::metric

@@ -104,6 +104,24 @@ std::string List(std::string_view title, const std::vector<std::string>& items) 
   return out + "</ul>";
 }
 
+// The guests' own words, of those whose driver was asked.
+std::string DriverPart(const v1::Snapshot& snapshot) {
+  std::vector<std::string> items;
+  for (const v1::Vm& vm : snapshot.vms()) {
+    if (!vm.has_guest_module()) continue;
+    const v1::GuestModule& module = vm.guest_module();
+    std::string item = vm.name() + ": reporting ";
+    item += !module.has_reporting() ? "unknown" : module.reporting() ? "on" : "off";
+    if (module.has_reported()) item += ", " + Size(module.reported()) + " reported";
+    if (module.has_report_errors()) {
+      item += ", " + std::to_string(module.report_errors()) + " failed";
+    }
+    if (module.has_balloon()) item += ", " + Size(module.balloon()) + " in the balloon";
+    items.push_back(item);
+  }
+  return List("What the guests' drivers say (shown, not believed)", items);
+}
+
 std::string ActionPart(const v1::Snapshot& snapshot) {
   std::vector<std::string> items;
   for (const v1::Action& action : snapshot.actions()) {
@@ -149,7 +167,7 @@ std::string RenderPage(const v1::Snapshot& snapshot, milliseconds age) {
          std::to_string(std::max<std::int64_t>(age.count(), 0)) + " ms ago</p>";
   out += HostPart(snapshot.host()) + CapacityPart(snapshot.capacity());
   out += List("What is wrong", {snapshot.conditions().begin(), snapshot.conditions().end()});
-  out += VmPart(snapshot) + ActionPart(snapshot);
+  out += VmPart(snapshot) + DriverPart(snapshot) + ActionPart(snapshot);
   out +=
       "<p class=\"dim\">To stop it: set <code>mode: observe</code> in the agent's "
       "configuration, or stop the agent; VMs keep running either way.</p>";

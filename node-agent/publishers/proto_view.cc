@@ -33,8 +33,6 @@ void FillHost(const HostSample& host, v1::Host& out) {
   }
 }
 
-bool SameAction(const Action& a, const Action& b) { return a.kind == b.kind && a.id == b.id; }
-
 void AddAction(const Action& action, std::string_view state, std::string_view message,
                v1::Snapshot& out) {
   v1::Action& shown = *out.add_actions();

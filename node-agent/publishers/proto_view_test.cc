@@ -8,6 +8,7 @@
 namespace ullage::publishers {
 namespace {
 
+using testing::AllOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -130,7 +131,43 @@ TEST(Explain, AnswersInTheOrderOfAPersonsQuestions) {
               ElementsAre(HasSubstr("promised 2.1 GiB: 2.0 GiB for the guest and 136 MiB"),
                           HasSubstr("holds 512 MiB"), HasSubstr("1.5 GiB came back"),
                           HasSubstr("on: QEMU offers it, and the guest accepted it"),
+                          HasSubstr("driver says (shown, not believed): it reports free pages, "
+                                    "1.7 GiB so far, settle_ms=50."),
                           HasSubstr("counts with 218 MiB"), HasSubstr("nothing")));
+}
+
+TEST(Explain, TellsWhatTheGuestsDriverSaysAndWhatIsAmiss) {
+  Report report = SampleReport();
+  VmState& vm = report.snapshot.vms[0];
+  vm.module->reporting = false;
+  EXPECT_THAT(Explain(report, "web-1")->lines(),
+              Contains(HasSubstr("agreed on and idle: look at its parameter reporting")));
+  vm.module->reporting.reset();
+  vm.module->report_errors = 3;
+  EXPECT_THAT(Explain(report, "web-1")->lines(),
+              Contains(AllOf(HasSubstr("does not say whether"), HasSubstr("3 reports failed"))));
+  vm.module.reset();
+  vm.agent = GuestAgent::kSilent;
+  vm.agent_fault = "why";
+  const auto lines = Explain(report, "web-1")->lines();
+  EXPECT_THAT(lines, Contains(HasSubstr("agent does not answer")));
+  EXPECT_THAT(lines, Not(Contains(HasSubstr("driver says"))));
+}
+
+TEST(ToProto, ShowsTheGuestsDriverAndNothingThatIsUnknown) {
+  Report report = SampleReport();
+  const v1::Snapshot known = ToProto(report);
+  EXPECT_EQ(known.vms(0).guest_agent(), "reads");
+  const v1::GuestModule& module = known.vms(0).guest_module();
+  EXPECT_TRUE(module.reporting());
+  EXPECT_TRUE(module.has_report_errors()) << "a zero is known";
+  EXPECT_EQ(module.other().at("passes"), 12u);
+  EXPECT_EQ(module.parameters().at("settle_ms"), "50");
+  EXPECT_EQ(module.read_ms_ago(), 5000u);
+  report.snapshot.vms[0].module->reported.reset();
+  EXPECT_FALSE(ToProto(report).vms(0).guest_module().has_reported());
+  report.snapshot.vms[0].module.reset();
+  EXPECT_FALSE(ToProto(report).vms(0).has_guest_module());
 }
 
 TEST(Explain, ShowsBothHalvesOfTheProof) {

@@ -23,6 +23,15 @@ inline VmState SampleVm(const std::string& name = "web-1",
   vm.hinting = Hinting::kOn;
   vm.run = Run::kRunning;
   vm.answered_at = BootTime(seconds(99));
+  vm.agent = GuestAgent::kReads;
+  vm.module = GuestModule{.reporting = true,
+                          .reported = Bytes::MiB(1700),
+                          .report_errors = 0,
+                          .balloon = Bytes(),
+                          .other = {{"passes", 12}},
+                          .parameters = {{"settle_ms", "50"}},
+                          .written = {},
+                          .read_at = BootTime(seconds(95))};
   return vm;
 }
 

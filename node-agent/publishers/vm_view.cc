@@ -34,6 +34,22 @@ std::uint32_t MillisecondsSince(BootTime then, BootTime now) {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(age, 0, kMost));
 }
 
+void FillModule(const VmState& vm, BootTime now, v1::Vm& out) {
+  out.set_guest_agent(Name(vm.agent));
+  out.set_guest_agent_fault(Text(vm.agent_fault));
+  if (!vm.module) return;
+  v1::GuestModule& module = *out.mutable_guest_module();
+  if (vm.module->reporting) module.set_reporting(*vm.module->reporting);
+  if (vm.module->reported) module.set_reported(Unsigned(*vm.module->reported));
+  if (vm.module->report_errors) module.set_report_errors(*vm.module->report_errors);
+  if (vm.module->balloon) module.set_balloon(Unsigned(*vm.module->balloon));
+  for (const auto& [name, value] : vm.module->other) (*module.mutable_other())[name] = value;
+  for (const auto& [name, value] : vm.module->parameters) {
+    (*module.mutable_parameters())[name] = value;
+  }
+  module.set_read_ms_ago(MillisecondsSince(vm.module->read_at, now));
+}
+
 }  // namespace
 
 std::string Text(std::string_view foreign) { return host::Printable(foreign, kTextLimit); }
@@ -94,6 +110,7 @@ void FillVm(const Report& report, std::size_t index, v1::Vm& out) {
   if (vm.proof.negotiated) out.set_hinting_negotiated(*vm.proof.negotiated);
   if (vm.proof.at_next_start) out.set_hinting_at_next_start(*vm.proof.at_next_start);
   FillGuest(vm.guest, out);
+  FillModule(vm, report.snapshot.at.boot, out);
   if (vm.answered_at) {
     out.set_answered_ms_ago(MillisecondsSince(*vm.answered_at, report.snapshot.at.boot));
   }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "node-agent/model/sample.h"
+#include "node-agent/sources/changes.h"
 #include "node-agent/sources/charges.h"
 #include "node-agent/sources/host_memory.h"
 #include "node-agent/sources/qemu_directory.h"
@@ -25,8 +26,13 @@ class GrantBook {
 /// The first stage of the tick: the outside world, once.
 class Sources {
  public:
-  Sources(HostMemory host, Charges charges, const QemuDirectory& directory, const GrantBook& book)
-      : host_(std::move(host)), charges_(std::move(charges)), directory_(directory), book_(book) {}
+  Sources(HostMemory host, Charges charges, const QemuDirectory& directory, const GrantBook& book,
+          const ChangeSource& changes)
+      : host_(std::move(host)),
+        charges_(std::move(charges)),
+        directory_(directory),
+        book_(book),
+        changes_(changes) {}
 
   Samples Read(Moment now) {
     Samples samples;
@@ -34,6 +40,7 @@ class Sources {
     // Grants before the list: a VM that ends between the two is counted once more, never lost.
     samples.grants = book_.Grants();
     samples.grants_complete = book_.Complete();
+    samples.guest_changes = changes_.Changes();
     QemuListing listing = directory_.Latest();
     samples.vms_listed_at = listing.listed_at;
     samples.vms_fault = std::move(listing.fault);
@@ -51,6 +58,7 @@ class Sources {
   Charges charges_;
   const QemuDirectory& directory_;
   const GrantBook& book_;
+  const ChangeSource& changes_;
 };
 
 }  // namespace ullage::sources
