@@ -144,6 +144,11 @@ std::optional<std::int64_t> Figure(const json& object, const char* key) {
 }
 
 AgentInLab::AgentInLab(const Lab& lab, const std::string& more_config) : lab_(lab) {
+  Configure(more_config);
+  Start();
+}
+
+void AgentInLab::Configure(const std::string& more_config) const {
   std::ofstream(lab_.dir() + "/agent.yaml")
       << "mode: publish\ntick: 200ms\nsocket: /run/libvirt/ullage/agent.sock\n"
       << "state_dir: " << lab_.dir() << "/state/agent\nlisten: 127.0.0.1:0\n"
@@ -151,7 +156,6 @@ AgentInLab::AgentInLab(const Lab& lab, const std::string& more_config) : lab_(la
       << "libvirt: {refresh: 500ms, proof_period: 1s, list_period: 1s, deadline: 1500ms}\n"
       << "policy: {history_min: 0s, rise_delay: 0s, rise_step: 100%, ratio_cap: 200%}\n"
       << more_config;
-  Start();
 }
 
 void AgentInLab::Start() {

@@ -78,6 +78,8 @@ class AgentInLab {
   Process& process() { return *process_; }
   /// kill −9 or SIGTERM, then a new one on the same state.
   void Restart(int signal);
+  /// Writes its configuration, for its next start.
+  void Configure(const std::string& more_config) const;
   void Start();
 
  private:
