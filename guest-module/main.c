@@ -102,11 +102,12 @@ int ullage_await_host(struct ullage_balloon *ub, struct virtqueue *vq,
 			break;
 		}
 		wait = min(wait, patience - min(patience, jiffies - t0));
-		if (wait_event_timeout(ub->host_answer,
-				       (answered = virtqueue_get_buf(vq, &len)) ||
-				       virtqueue_is_broken(vq) ||
-				       READ_ONCE(ub->stopping) != stopping, wait) &&
-		    READ_ONCE(ub->stopping) == stopping)
+		wait_event_timeout(ub->host_answer,
+				   (answered = virtqueue_get_buf(vq, &len)) ||
+				   virtqueue_is_broken(vq) ||
+				   READ_ONCE(ub->stopping) != stopping, wait);
+		/* It counts, however late it comes. */
+		if (answered || virtqueue_is_broken(vq))
 			break;
 		if (jiffies - t0 >= patience)
 			return -ETIMEDOUT;
