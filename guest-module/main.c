@@ -210,7 +210,7 @@ static int bring_up(struct ullage_balloon *ub)
 		return err;
 	}
 	tell_poison(ub->vdev);
-	ullage_balloon_start(ub);
+	ullage_pages_start(ub);
 	err = ullage_reserve_start(ub);
 	if (err)
 		goto no_reserve;
@@ -304,6 +304,7 @@ static int ullage_probe(struct virtio_device *vdev)
 	init_waitqueue_head(&ub->host_answer);
 	spin_lock_init(&ub->stop_lock);
 	mutex_init(&ub->reset_lock);
+	ullage_pages_init(ub);
 	ullage_balloon_init(ub);
 	spin_lock_init(&ub->take_lock);
 	ullage_huge_init(ub);

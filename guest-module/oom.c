@@ -58,17 +58,13 @@ static unsigned long from_balloon(struct ullage_balloon *ub, unsigned long until
 
 	if (!virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM))
 		return 0;
-	/* The host hears of large blocks afterwards; they are there at once. */
-	n = ullage_huge_deflate(ub, OOM_STEP);
-	if (n)
-		ullage_balloon_look_by(ub, 0);
-	else
-		n = ullage_balloon_oom(ub, until);
+	/* Large blocks are there at once, without a word to the host. */
+	n = ullage_huge_deflate(ub, OOM_STEP) ?: ullage_pages_oom(ub, until);
 	if (!n)
 		return 0;
 
-	/* Nothing else would look at the host's wish again. */
-	ullage_balloon_look_by(ub, INFLATE_HOLD + 1);
+	/* The worker writes the new size, and looks at the host's wish again after the hold. */
+	ullage_balloon_resize(ub);
 	ullage_count(ub, ULLAGE_C_OOM_DEFLATED_PAGES, n);
 	n /= ULLAGE_PFNS_PER_PAGE;
 	dev_info_ratelimited(&ub->vdev->dev,

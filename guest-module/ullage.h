@@ -4,7 +4,8 @@
  * freed memory back to the host soon after it is freed.
  *
  * main.c       binding, features, queues, suspend
- * balloon.c    inflate, deflate, compaction
+ * balloon.c    meets the host's wish for a balloon
+ * pages.c      single pages: inflate, deflate, compaction
  * huge.c       the fast balloon: 2 MiB and more at a time
  * take.c       blocks for the driver out of a report
  * reserve.c    free memory that no report holds
@@ -314,12 +315,17 @@ int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 
 /* balloon.c */
 void ullage_balloon_init(struct ullage_balloon *ub);
-void ullage_balloon_start(struct ullage_balloon *ub);
 void ullage_balloon_stop(struct ullage_balloon *ub);
 void ullage_balloon_empty(struct ullage_balloon *ub);
 void ullage_balloon_resize(struct ullage_balloon *ub);
-void ullage_balloon_look_by(struct ullage_balloon *ub, unsigned long delay);
-unsigned int ullage_balloon_oom(struct ullage_balloon *ub, unsigned long until);
+
+/* pages.c */
+void ullage_pages_init(struct ullage_balloon *ub);
+void ullage_pages_start(struct ullage_balloon *ub);
+void ullage_pages_empty(struct ullage_balloon *ub);
+unsigned int ullage_pages_inflate(struct ullage_balloon *ub, unsigned int want);
+unsigned int ullage_pages_deflate(struct ullage_balloon *ub, unsigned int want);
+unsigned int ullage_pages_oom(struct ullage_balloon *ub, unsigned long until);
 
 /* huge.c */
 void ullage_huge_init(struct ullage_balloon *ub);
