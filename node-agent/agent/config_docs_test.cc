@@ -37,9 +37,9 @@ std::vector<std::string> Cells(std::string_view line) {
   return cells;
 }
 
-std::vector<std::string> Lines() {
-  std::ifstream doc(ULLAGE_DOCS "/config.md");
-  EXPECT_TRUE(doc) << "no docs/config.md";
+std::vector<std::string> Lines(const std::string& page = "/config.md") {
+  std::ifstream doc(ULLAGE_DOCS + page);
+  EXPECT_TRUE(doc) << "no docs" << page;
   std::vector<std::string> lines;
   for (std::string line; std::getline(doc, line);) lines.push_back(line);
   return lines;
@@ -206,6 +206,33 @@ TEST(ConfigDocs, ShowEachBound) {
                          AsParserSays(row.kind, row.most)))
         << key;
   }
+}
+
+// The parameters that may be set in a guest are those of the driver in this tree.
+TEST(ConfigDocs, KnowTheDriversParameters) {
+  std::set<std::string> documented;
+  for (const std::string& line : Lines("/../guest-module/README.md")) {
+    const auto cells = Cells(line);
+    if (!line.starts_with("| `") || cells.size() < 5) continue;  // counters have two cells
+    documented.insert(cells[0]);
+    const GuestParameter* known = FindGuestParameter(cells[0]);
+    ASSERT_NE(known, nullptr) << cells[0];
+    EXPECT_EQ(known->flag, cells[1] == "bool") << cells[0];
+    if (known->flag) continue;
+    // "0 to 2000", "1 to the allocator's largest (10)"
+    const auto numbers = [&](const std::string& text) {
+      std::vector<std::uint64_t> found;
+      std::istringstream words(text);
+      for (std::string word; words >> word;) {
+        std::erase_if(word, [](char c) { return c == '(' || c == ')'; });
+        if (const auto number = host::ParseUnsigned(word)) found.push_back(*number);
+      }
+      return found;
+    };
+    EXPECT_EQ(numbers(cells[2]), (std::vector<std::uint64_t>{known->least, known->most}))
+        << cells[0];
+  }
+  EXPECT_EQ(documented.size(), kGuestParameters.size());
 }
 
 TEST(ConfigDocs, TheExampleIsAccepted) {

@@ -62,7 +62,7 @@ struct GuestModule {
 };
 
 /// A parameter of the driver that may be set from the host. Which ones, and how far, is decided
-/// here: the guest's driver bounds them once more.
+/// here: the guest's driver bounds them once more. A test compares them with the driver's README.
 struct GuestParameter {
   std::string_view name;
   bool flag;  ///< Y or N; else a number
@@ -72,17 +72,22 @@ struct GuestParameter {
 inline constexpr std::array kGuestParameters{
     GuestParameter{"reporting", true, 0, 1},
     GuestParameter{"early_start", true, 0, 1},
-    GuestParameter{"order", false, 1, 10},
-    GuestParameter{"pass_delay_ms", false, 0, 10000},
     GuestParameter{"settle_ms", false, 0, 2000},
-    GuestParameter{"churn_s", false, 0, 600},
+    GuestParameter{"pass_delay_ms", false, 0, 10000},
+    GuestParameter{"cpu_permille", false, 0, 1000},
+    GuestParameter{"fault_us", false, 0, 100000},
+    GuestParameter{"backoff", true, 0, 1},
+    GuestParameter{"batch_mib", false, 0, 1024},
+    GuestParameter{"host_page_kib", false, 4, 1 << 20},
     GuestParameter{"rate_mib_s", false, 0, 1 << 20},
+    GuestParameter{"order", false, 1, 10},
     GuestParameter{"floor_mib", false, 0, 1 << 20},
-    GuestParameter{"oom_wait_ms", false, 0, 10000},
-    GuestParameter{"reserve_mib", false, 0, 256},
     GuestParameter{"fast_balloon", true, 0, 1},
+    GuestParameter{"reserve_mib", false, 0, 256},
+    GuestParameter{"oom_wait_ms", false, 0, 10000},
     GuestParameter{"compact_mib", false, 0, 1 << 20},
     GuestParameter{"cache_trim", false, 0, 2},
+    GuestParameter{"stop_wait_ms", false, 1000, 60000},
 };
 
 constexpr const GuestParameter* FindGuestParameter(std::string_view name) {
