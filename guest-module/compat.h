@@ -104,11 +104,11 @@ static inline struct ullage_shrinker *ullage_shrinker_of(struct shrinker *shrink
 #endif
 }
 
-static inline int ullage_shrinker_add(struct ullage_shrinker *us, ullage_shrink_fn *count,
-				      ullage_shrink_fn *scan)
+static inline int ullage_shrinker_add(struct ullage_shrinker *us, const char *name,
+				      ullage_shrink_fn *count, ullage_shrink_fn *scan)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-	us->kernels = shrinker_alloc(0, "ullage-reserve");
+	us->kernels = shrinker_alloc(0, "%s", name);
 	if (!us->kernels)
 		return -ENOMEM;
 	us->kernels->count_objects = count;
@@ -120,7 +120,7 @@ static inline int ullage_shrinker_add(struct ullage_shrinker *us, ullage_shrink_
 	us->kernels = (struct shrinker){
 		.count_objects = count, .scan_objects = scan, .seeks = DEFAULT_SEEKS,
 	};
-	return register_shrinker(&us->kernels, "ullage-reserve");
+	return register_shrinker(&us->kernels, "%s", name);
 #endif
 }
 
@@ -134,6 +134,17 @@ static inline void ullage_shrinker_remove(struct ullage_shrinker *us)
 	unregister_shrinker(&us->kernels);
 #endif
 }
+
+/* Statistics by virtio 1.3, which the header of 6.1 does not know. */
+#ifndef VIRTIO_BALLOON_S_OOM_KILL
+#define VIRTIO_BALLOON_S_OOM_KILL	10
+#define VIRTIO_BALLOON_S_ALLOC_STALL	11
+#define VIRTIO_BALLOON_S_ASYNC_SCAN	12
+#define VIRTIO_BALLOON_S_DIRECT_SCAN	13
+#define VIRTIO_BALLOON_S_ASYNC_RECLAIM	14
+#define VIRTIO_BALLOON_S_DIRECT_RECLAIM	15
+#endif
+#define ULLAGE_STATS_NR			16
 
 /* Find @n queues; a slot without a name is left out and takes no index. */
 static inline int ullage_find_vqs(struct virtio_device *vdev, unsigned int n,

@@ -16,6 +16,7 @@
 	X(reporting, READ_ONCE(ub->reporting))			\
 	X(balloon_pages, ullage_balloon_size(ub))		\
 	X(reserve_pages, READ_ONCE(ub->reserve_pages))		\
+	X(hint_pages, READ_ONCE(ub->hint_pages))		\
 	X(in_flight_pages, atomic_long_read(&ub->in_flight))	\
 	X(report_order, READ_ONCE(ub->prdev.order))		\
 	X(budget_left_us, ullage_budget_left_us(ub))		\

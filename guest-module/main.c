@@ -42,6 +42,7 @@ void ullage_give_up(struct ullage_balloon *ub)
 		WRITE_ONCE(ub->dead, true);
 	}
 	mutex_unlock(&ub->reset_lock);
+	ullage_hint_look(ub);
 	wake_up_all(&ub->host_answer);
 }
 
@@ -144,12 +145,7 @@ int ullage_ask_host(struct ullage_balloon *ub, struct virtqueue *vq,
 	return err ?: ullage_await_host(ub, vq, MAX_SCHEDULE_TIMEOUT);
 }
 
-/*
- * Queue numbers are dense over what the device has, and a device has a queue
- * for each feature that it offers, also for free page hints, which this
- * driver does not negotiate: the slot is taken so that reporting, behind it,
- * gets the number that the device gave it.
- */
+/* Queue numbers are dense: each feature that is negotiated has the next one. */
 static int find_queues(struct ullage_balloon *ub)
 {
 	struct virtio_device *vdev = ub->vdev;
@@ -169,8 +165,10 @@ static int find_queues(struct ullage_balloon *ub)
 		names[ULLAGE_Q_STATS] = "stats";
 		callbacks[ULLAGE_Q_STATS] = ullage_stats_request;
 	}
-	if (vdev->config->get_features(vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT))
-		names[ULLAGE_Q_HINT] = "hint-unused";
+	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
+		names[ULLAGE_Q_HINT] = "hint";
+		callbacks[ULLAGE_Q_HINT] = ullage_hint_answered;
+	}
 	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_REPORTING)) {
 		names[ULLAGE_Q_REPORTING] = "reporting";
 		callbacks[ULLAGE_Q_REPORTING] = host_answered;
@@ -214,6 +212,9 @@ static int bring_up(struct ullage_balloon *ub)
 	err = ullage_reserve_start(ub);
 	if (err)
 		goto no_reserve;
+	err = ullage_hint_start(ub);
+	if (err)
+		goto no_hint;
 	err = ullage_oom_start(ub);
 	if (err)
 		goto no_oom;
@@ -228,9 +229,12 @@ static int bring_up(struct ullage_balloon *ub)
 	mutex_unlock(&ullage_devices_lock);
 
 	ullage_balloon_resize(ub);
+	ullage_hint_look(ub);
 	return 0;
 
 no_oom:
+	ullage_hint_stop(ub);
+no_hint:
 	ullage_reserve_stop(ub);
 no_reserve:
 	ub->vdev->config->del_vqs(ub->vdev);
@@ -258,11 +262,13 @@ static void bring_down(struct ullage_balloon *ub)
 
 	ullage_stats_stop(ub);
 	ullage_oom_stop(ub);
+	ullage_hint_stop(ub);
 	ullage_reserve_stop(ub);
 	ullage_balloon_stop(ub);
 	ullage_balloon_empty(ub);
 
 	virtio_reset_device(ub->vdev);
+	ullage_hint_empty(ub);
 	ub->vdev->config->del_vqs(ub->vdev);
 }
 
@@ -309,6 +315,7 @@ static int ullage_probe(struct virtio_device *vdev)
 	spin_lock_init(&ub->take_lock);
 	ullage_huge_init(ub);
 	ullage_reserve_init(ub);
+	ullage_hint_init(ub);
 	ullage_oom_init(ub);
 	ullage_stats_init(ub);
 	ullage_pace_init(ub);
@@ -334,6 +341,7 @@ static void ullage_remove(struct virtio_device *vdev)
 static void ullage_config_changed(struct virtio_device *vdev)
 {
 	ullage_balloon_resize(vdev->priv);
+	ullage_hint_look(vdev->priv);
 }
 
 #ifdef CONFIG_PM_SLEEP
@@ -359,6 +367,7 @@ static const unsigned int ullage_features[] = {
 	VIRTIO_BALLOON_F_MUST_TELL_HOST,
 	VIRTIO_BALLOON_F_STATS_VQ,
 	VIRTIO_BALLOON_F_DEFLATE_ON_OOM,
+	VIRTIO_BALLOON_F_FREE_PAGE_HINT,
 	VIRTIO_BALLOON_F_PAGE_POISON,
 	VIRTIO_BALLOON_F_REPORTING,
 };

@@ -2,7 +2,7 @@
 /*
  * Before the kernel kills a process for want of memory it asks its OOM
  * notifiers, and kills nobody if one of them found some. This one gives what
- * the driver has, the cheapest first: the reserve, the balloon if the host
+ * the driver has, the cheapest first: hints, the reserve, the balloon if the host
  * allowed that, and then what is on its way: free memory that a report shows to the host
  * right now cannot be allocated until the host has answered. An OOM for want
  * of that memory is a fake one, so it waits, for a bounded time, and nobody
@@ -132,7 +132,9 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	mod_delayed_work(system_wq, &ub->oom_over, REPORT_HOLD);
 	ullage_huge_want(ub, 0);
 
-	pages = from_reserve(ub);
+	/* Nobody needs these any more. */
+	pages = ullage_hint_release(ub);
+	pages += from_reserve(ub);
 	if (!pages)
 		pages = from_balloon(ub, until);
 	/* Waiting is for those who have nothing else. */

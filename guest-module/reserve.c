@@ -127,7 +127,7 @@ void ullage_reserve_init(struct ullage_balloon *ub)
 int ullage_reserve_start(struct ullage_balloon *ub)
 {
 	ub->refill_from = jiffies;
-	return ullage_shrinker_add(&ub->shrinker, count_objects, scan_objects);
+	return ullage_shrinker_add(&ub->shrinker, "ullage-reserve", count_objects, scan_objects);
 }
 
 /* After reporting has stopped: nothing fills it any more. */

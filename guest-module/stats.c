@@ -27,6 +27,17 @@ static u64 bytes(unsigned long pages)
 	return (u64)pages << PAGE_SHIFT;
 }
 
+/* They are counted by zone, in the zones' order. */
+static u64 stalls(const unsigned long *ev)
+{
+	unsigned int zone;
+	u64 sum = 0;
+
+	for (zone = 0; zone < MAX_NR_ZONES; zone++)
+		sum += ev[ALLOCSTALL_NORMAL - ZONE_NORMAL + zone];
+	return sum;
+}
+
 static unsigned int fill(struct ullage_balloon *ub)
 {
 	unsigned long ev[NR_VM_EVENT_ITEMS];
@@ -51,6 +62,12 @@ static unsigned int fill(struct ullage_balloon *ub)
 	put(ub, &n, VIRTIO_BALLOON_S_HTLB_PGALLOC, ev[HTLB_BUDDY_PGALLOC]);
 	put(ub, &n, VIRTIO_BALLOON_S_HTLB_PGFAIL, ev[HTLB_BUDDY_PGALLOC_FAIL]);
 #endif
+	put(ub, &n, VIRTIO_BALLOON_S_OOM_KILL, ev[OOM_KILL]);
+	put(ub, &n, VIRTIO_BALLOON_S_ALLOC_STALL, stalls(ev));
+	put(ub, &n, VIRTIO_BALLOON_S_ASYNC_SCAN, bytes(ev[PGSCAN_KSWAPD]));
+	put(ub, &n, VIRTIO_BALLOON_S_DIRECT_SCAN, bytes(ev[PGSCAN_DIRECT]));
+	put(ub, &n, VIRTIO_BALLOON_S_ASYNC_RECLAIM, bytes(ev[PGSTEAL_KSWAPD]));
+	put(ub, &n, VIRTIO_BALLOON_S_DIRECT_RECLAIM, bytes(ev[PGSTEAL_DIRECT]));
 	return n;
 }
 

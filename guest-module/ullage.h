@@ -10,6 +10,7 @@
  * take.c       blocks for the driver out of a report
  * reserve.c    free memory that no report holds
  * oom.c        what is done before anyone is killed
+ * hint.c       free page hints for a migration
  * stats.c      the statistics queue
  * reporting.c  free page reporting: the core's contract
  * pace.c       when the next pass may start
@@ -107,6 +108,8 @@ enum ullage_queue {
 	X(migrated_pages, MIGRATED_PAGES) \
 	X(inflate_failures, INFLATE_FAILURES) \
 	X(stats_updates, STATS_UPDATES) \
+	X(hint_runs, HINT_RUNS) \
+	X(hinted_bytes, HINTED_BYTES) \
 	X(host_timeouts, HOST_TIMEOUTS)
 
 enum ullage_counter {
@@ -233,6 +236,23 @@ struct ullage_balloon {
 	unsigned long refill_from;
 	struct ullage_shrinker shrinker;
 
+	/*
+	 * Hints. The worker alone touches the queue; blocks that the host has
+	 * still to read of and those that it has, linked by lru, the order in
+	 * private. Pages in both lists and pages in the second.
+	 */
+	struct work_struct hint_work;
+	spinlock_t hint_lock;
+	struct list_head hint_sent;
+	struct list_head hint_held;
+	unsigned long hint_pages;
+	unsigned long hint_free;
+	bool hint_short;
+	u32 hint_id;
+	__virtio32 hint_begin;
+	__virtio32 hint_end;
+	struct ullage_shrinker hint_shrinker;
+
 	/* Out of memory: the host's wishes wait. */
 	struct notifier_block oom_nb;
 	struct delayed_work oom_over;
@@ -242,7 +262,7 @@ struct ullage_balloon {
 
 	/* Statistics; only stats_work touches the buffer once it is queued. */
 	struct work_struct stats_work;
-	struct virtio_balloon_stat stats[VIRTIO_BALLOON_S_NR];
+	struct virtio_balloon_stat stats[ULLAGE_STATS_NR];
 	bool stats_primed;
 
 	/* Reporting; these three under ullage_devices_lock. */
@@ -361,6 +381,15 @@ void ullage_stats_prime(struct ullage_balloon *ub);
 void ullage_stats_start(struct ullage_balloon *ub);
 void ullage_stats_stop(struct ullage_balloon *ub);
 void ullage_stats_request(struct virtqueue *vq);
+
+/* hint.c */
+void ullage_hint_init(struct ullage_balloon *ub);
+int ullage_hint_start(struct ullage_balloon *ub);
+void ullage_hint_look(struct ullage_balloon *ub);
+void ullage_hint_answered(struct virtqueue *vq);
+unsigned long ullage_hint_release(struct ullage_balloon *ub);
+void ullage_hint_stop(struct ullage_balloon *ub);
+void ullage_hint_empty(struct ullage_balloon *ub);
 
 /* reporting.c */
 int ullage_reporting_apply(struct ullage_balloon *ub);
