@@ -20,11 +20,11 @@
 #include <unistd.h>
 
 #define HEADER	(16 << 10)
-#define HEADERS_A_UNIT	40
+#define HEADERS_A_UNIT	24
 #define JOBS	2
 #define KEPT_MAX	(64 << 10)
 
-static char buffer[1 << 20];
+static char buffer[2 << 20];
 static const char *sources, *out, *tmp;
 static unsigned int headers;
 
@@ -90,6 +90,11 @@ static void touch(char *mem, size_t len, unsigned int seed)
 		memset(mem + at, seed, 512);
 }
 
+static size_t object(unsigned int unit)
+{
+	return (128 + mix(unit, 3) % 1792) << 10;
+}
+
 static void compile(unsigned int unit)
 {
 	size_t heap = (4 + mix(unit, 1) % 29) << 20, at;
@@ -120,7 +125,7 @@ static void compile(unsigned int unit)
 	touch(mem + heap / 2, heap / 2, unit);
 	path_of(path, tmp, 's', unit);
 	get(path);
-	put(out, 'o', unit, (16 + mix(unit, 3) % 240) << 10);
+	put(out, 'o', unit, object(unit));
 	unlink(path);
 	_exit(0);
 }
@@ -183,7 +188,7 @@ static void build(unsigned int units)
 	for (unit = 0; unit < units; unit++) {
 		path_of(path, out, 'o', unit);
 		get(path);
-		put(out, 'l', unit / 16, sizeof(buffer));
+		put(out, 'l', unit, object(unit));
 	}
 	printf("%.0f\n", ms() - start);
 }
