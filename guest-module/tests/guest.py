@@ -2,6 +2,7 @@
 """One QEMU guest in its own memory cgroup: boot it, run commands in it, ask QMP, read the charge."""
 
 import glob
+import itertools
 import json
 import lzma
 import os
@@ -15,6 +16,7 @@ import time
 HERE = os.path.dirname(os.path.realpath(__file__))
 MODULE_DIR = os.path.dirname(HERE)
 FAKE_DIR = os.path.join(HERE, "fake-device")
+NUMBER = itertools.count()
 BUS_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"]
 
 
@@ -86,7 +88,7 @@ class Cgroup:
     """A memory cgroup of our own, v1 or v2, removed at the end."""
 
     def __init__(self):
-        name = f"ullage-boot-test-{os.getpid()}"
+        name = f"ullage-boot-test-{os.getpid()}-{next(NUMBER)}"
         if os.path.exists("/sys/fs/cgroup/memory/memory.usage_in_bytes"):
             self.path = os.path.join("/sys/fs/cgroup/memory", name)
             self.file = "memory.usage_in_bytes"

@@ -15,33 +15,36 @@ GUEST_MIB, SPARE_MIB = 1536, 1280  # and what of it programs can have
 LOADS = {"hackbench": {2: "/hackbench -g 4 -l {}", 4: "/hackbench -g 4 -l {}"},
          "faults": {2: "/load faults 128 {} 2", 4: "/load faults 64 {} 4"}}
 LENGTHS = {"hackbench": (15, 60), "faults": (2, 6)}  # unmeasured, measured
+SPEND_SECONDS = 60  # at most
 AFTER = 1.0  # what is freed at a load's end is reported after it
-SAW_MIB, SAW_WARM, SAW_MS = 1024, (500,), (500, 1000, 2000, 4000)
+SAW_MIB, SAW_MS = 1024, (500, 1000, 2000, 4000)
 DRAIN_GUEST_MIB, DRAIN_MIB = 5120, 3072
 DRAINS = {"ours": (5, 1), "theirs": (1, 16)}  # how many; seconds that each may take
 MODULES = {"ours": "ullage_balloon", "theirs": "virtio_balloon"}
 COST_BAR, SAW_BAR, STALL_BAR = 0.01, 1.05, 2.0
 
-LOAD_HOW = ("`{command}` in a {mib} MiB guest with {cpus} vCPUs, reporting on and off in turns by the module's "
-            "parameter, each after an unmeasured run of the same kind, and off on memory that the host has backed")
+LOAD_HOW = ("`{command}` in turns in two guests of {mib} MiB with {cpus} vCPUs, both with our module, reporting on "
+            "in one and off in the other; the one has spent what its budget had saved up, the other has all of its "
+            "memory from the host")
 COST_HOW = ("the module's own CPU time, the bytes reported at {discard:.0f} us a GiB of QEMU's main loop (seen on "
-            "a quiet guest in this run), QEMU's minor faults, on minus off, at {fault:.0f} us each (one on a huge "
-            "page, in this run), through QEMU's CPU with reporting off, to {after:g} s after its end; ours is "
+            "a quiet guest in this run), huge pages that the host faulted in (bytes given back + what the charge "
+            "rose by), on minus off, at {fault:.0f} us each (seen in this run), through QEMU's CPU with reporting off, to {after:g} s after its end; ours is "
             "reporting on; ")
 WALL_HOW = "seconds; pair by pair {interval}; emulation is noisy; "
 SAW_HOW = ("seconds to allocate, touch and free {mib} MiB (a byte in each huge page: in small pages emulation "
-           "needs more than the shortest period), summed over one tooth each of {periods} s after one of "
-           "0.5 s, in a guest of {guest} MiB with {cpus} vCPUs; ours is reporting on, theirs off; pair by pair "
-           "{interval}")
+           "needs more than the shortest period), summed over one tooth each of {periods} s, in "
+           "turns in two guests of {guest} MiB with {cpus} vCPUs; ours is reporting on, its budget's savings "
+           "spent, theirs off; pair by pair {interval}")
 STALL_HOW = ("{share} of {ours} and {theirs} samples, one a ms, from the freeing of {mib} MiB to 95 % of it out "
              "of the host's charge; a guest of {guest} MiB with {cpus} vCPUs; {what}")
 
 
-def report(vm, on):
-    """Off: all memory is the guest's own, as in a guest that never reported."""
-    vm.must(f"echo {int(on)} >/sys/module/ullage_balloon/parameters/reporting")
-    if not on:
-        vm.must(f"/load saw {SPARE_MIB} 0", 120)
+def spend(vm):
+    """Churns until the guest's budget has nothing left of what it saves up."""
+    usage, began = Usage(vm), time.monotonic()
+    while counters(vm).get("budget_left_us", 0) > 0 and time.monotonic() < began + SPEND_SECONDS:
+        vm.must(f"/load saw {SAW_MIB} 500 500 500", 120)
+    return {**usage.since(), "seconds": time.monotonic() - began, "left_us": counters(vm).get("budget_left_us", 0)}
 
 
 def discard_seconds(vm, times=3):
@@ -50,61 +53,48 @@ def discard_seconds(vm, times=3):
     for _ in range(times):
         idle = Usage(vm)
         time.sleep(AFTER)
-        idle, before, usage = idle.since(), counters(vm), Usage(vm)
+        idle, usage = idle.since(), Usage(vm)
         vm.must(f"/load saw {SPARE_MIB} 0", 120)
         time.sleep(AFTER)
-        loop, after = usage.since()[1], counters(vm)
-        reported = after["reported_bytes"] - before["reported_bytes"]
-        if reported:
-            found.append(max(0.0, loop - idle[1]) / reported)
+        seen = usage.since()
+        if seen["reported"]:
+            found.append(max(0.0, seen["loop"] - idle["loop"]) / seen["reported"])
     if not found:
         raise BenchError("the module reports nothing after a program's end")
     return statistics.median(found)
 
 
-def module_seconds(vm):
-    """CPU time within the module; one that does not count it says the longer time that it waited."""
-    now = counters(vm)
-    return now.get("pass_cpu_ns", now["report_host_ns"]) / 1e9
-
-
 def run(vm, command):
-    """The seconds that it says, and CPU of QEMU, its main loop and the module, faults, and bytes reported, to
-    a while after its end."""
-    before, module, usage = counters(vm), module_seconds(vm), Usage(vm)
+    """The seconds that it says (wall), and what was used to a while after its end."""
+    usage = Usage(vm)
     words = vm.must(command, 300).split()
     time.sleep(AFTER)
-    cpu, loop, faults = usage.since()
-    return {"wall": float(words[-1]), "cpu": cpu, "loop": loop, "faults": faults,
-            "module": module_seconds(vm) - module,
-            "reported": counters(vm)["reported_bytes"] - before["reported_bytes"]}
+    return {"wall": float(words[-1]), **usage.since()}
 
 
-def loads(vm, cpus, runs):
+def loads(guests, cpus, runs):
     """{load: {"on": [run...], "off": [run...]}}"""
     found = {}
     for name, commands in LOADS.items():
-        warm, measured = (commands[cpus].format(length) for length in LENGTHS[name])
+        warm, whole = (commands[cpus].format(length) for length in LENGTHS[name])
         pairs = found[name] = {"on": [], "off": []}
+        for vm in guests.values():
+            vm.must(warm, 300)
         for _ in range(runs):
-            for mode in pairs:
-                report(vm, mode == "on")
-                vm.must(warm, 300)
-                pairs[mode].append(run(vm, measured))
+            for mode, vm in guests.items():
+                pairs[mode].append(run(vm, whole))
                 print(f"overhead: {cpus} vCPUs, {name}, {mode}: {pairs[mode][-1]}", file=sys.stderr)
     return found
 
 
-def saw(vm, runs):
+def saw(guests, runs):
     """{"on": [[seconds of each tooth]...], "off": ...}"""
     found = {"on": [], "off": []}
     for _ in range(runs):
-        for mode, teeth in found.items():
-            report(vm, mode == "on")
-            periods = " ".join(str(ms) for ms in SAW_WARM + SAW_MS)
-            words = vm.must(f"/load saw {SAW_MIB} {periods}", 120).split()
-            teeth.append([float(word) for word in words[len(SAW_WARM):]])
-            print(f"overhead: saw, {mode}: {teeth[-1]}", file=sys.stderr)
+        for mode, vm in guests.items():
+            words = vm.must(f"/load saw {SAW_MIB} {' '.join(str(ms) for ms in SAW_MS)}", 120).split()
+            found[mode].append([float(word) for word in words])
+            print(f"overhead: saw, {mode}: {found[mode][-1]}", file=sys.stderr)
     return found
 
 
@@ -121,7 +111,13 @@ def drains(vm):
         # A module loaded afresh has its own defaults.
         vm.must(f"for m in {' '.join(MODULES.values())}; do grep -q ^$m /proc/modules && rmmod $m; done; "
                 f"insmod /modules/{MODULES[driver]}.ko")
-        ones = [stalls.drain(vm, DRAIN_MIB, seconds) for _ in range(times)]
+        ones = []
+        for _ in range(times):
+            if driver == "ours":
+                # The same value again: drain upon drain is a churn, and its budget would slow it down.
+                vm.must("cd /sys/module/ullage_balloon/parameters && cat settle_ms >/tmp/settle && "
+                        "cat /tmp/settle >settle_ms; cd /")
+            ones.append(stalls.drain(vm, DRAIN_MIB, seconds))
         found[driver] = {"took": [one["took"] for one in ones],
                          **{key: summary([length for one in ones for length in one[key]])
                             for key in ("idle", "pings", "writes")}}
@@ -164,6 +160,14 @@ def say_loads(cpus, data, prices):
                     ratio=ratio)
 
 
+def say_spent(cpus, spent, prices):
+    how = ("huge pages faulted in before the budget had nothing left of its savings (null: it still had some), "
+           f"at {prices['fault'] * 1e6:.0f} us each: {spent['faults']:.0f} in {spent['seconds']:.0f} s of a sawtooth of "
+           f"{SAW_MIB} MiB every 0.5 s, a guest of {GUEST_MIB} MiB with {cpus} vCPUs")
+    figures.say(f"overhead.saved_{cpus}", "s", [None if spent["left_us"] else spent["faults"] * prices["fault"]],
+                [], how)
+
+
 def say_saw(cpus, teeth):
     on, off = ([sum(one) for one in teeth[mode]] for mode in ("on", "off"))
     ratio, interval = paired(on, off)
@@ -182,9 +186,13 @@ def say_drains(cpus, found):
 
 
 def measured(image, cpus, runs):
-    with image.boot(GUEST_MIB, cpus) as vm:
-        vm.must(f"insmod /modules/{MODULES['ours']}.ko")
-        found = {"discard": discard_seconds(vm), "loads": loads(vm, cpus, runs), "saw": saw(vm, runs)}
+    with image.boot(GUEST_MIB, cpus) as on, image.boot(GUEST_MIB, cpus) as off:
+        on.must(f"insmod /modules/{MODULES['ours']}.ko")
+        off.must(f"insmod /modules/{MODULES['ours']}.ko reporting=0; /load saw {SPARE_MIB} 0")
+        guests = {"on": on, "off": off}
+        found = {"discard": discard_seconds(on), "spent": spend(on), "loads": loads(guests, cpus, runs),
+                 "saw": saw(guests, runs)}
+        print(f"overhead: {cpus} vCPUs: {found['discard'] * 2**30} s a GiB, {found['spent']}", file=sys.stderr)
     with image.boot(DRAIN_GUEST_MIB, cpus) as vm:
         return {**found, "drains": drains(vm)}
 
@@ -195,10 +203,12 @@ def measure(runs):
         for cpus in CPUS:
             found[str(cpus)] = measured(image, cpus, runs)
             fault.append(cost.huge_fault_seconds())
-    prices = {"fault": statistics.median(fault), "discard": statistics.median(one["discard"] for one in found.values())}
+    prices = {"fault": statistics.median(fault),
+              "discard": statistics.median(one["discard"] for one in found.values())}
     for cpus in CPUS:
         here = found[str(cpus)]
         say_loads(cpus, here["loads"], prices)
+        say_spent(cpus, here["spent"], prices)
         say_saw(cpus, here["saw"])
         say_drains(cpus, here["drains"])
     return {"prices": prices, "cpus": found}

@@ -7,6 +7,7 @@ import statistics
 import time
 
 HZ = os.sysconf("SC_CLK_TCK")
+HUGE_PAGE = 2 << 20
 
 
 def _stat(pid):
@@ -32,14 +33,13 @@ def thread_seconds(pid, thread):
 
 def huge_fault_seconds(mib=512, rounds=5):
     """CPU time of one fault in memory like a guest's: on huge pages, given up before. The median round."""
-    page = 2 << 20
-    with mmap.mmap(-1, (mib << 20) + page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+    with mmap.mmap(-1, (mib << 20) + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)
         costs = []
         for _ in range(rounds):
             memory.madvise(mmap.MADV_DONTNEED)
             counted, began = minor_faults(os.getpid()), time.thread_time()
-            for offset in range(0, mib << 20, page):
+            for offset in range(0, mib << 20, HUGE_PAGE):
                 memory[offset] = 1
             costs.append((time.thread_time() - began) / (minor_faults(os.getpid()) - counted))
     return statistics.median(costs)
