@@ -79,35 +79,48 @@ void ullage_huge_want(struct ullage_balloon *ub, unsigned long pages)
 	spin_unlock(&ub->take_lock);
 }
 
+/* Ask for a pass that brings @want pages; true: it is on its way and pass_lock is held. */
+static bool start_pass(struct ullage_balloon *ub, unsigned long want)
+{
+	bool started;
+
+	mutex_lock(&ullage_devices_lock);
+	started = ub->reporting;
+	if (started) {
+		mutex_lock(&ub->pass_lock);
+		ullage_huge_want(ub, want);
+		ullage_unmark(ub, min(want, STEP_PAGES));
+		ullage_arm_pass(ub, 0);
+	}
+	mutex_unlock(&ullage_devices_lock);
+	return started;
+}
+
 /*
  * One pass of reports for a balloon that lacks @missing 4 KiB pages; returns
- * how many it got. The caller is the balloon's worker. The devices' lock keeps
- * the core's work from being set up anew under the wait for it.
+ * how many it got. The caller is the balloon's worker. pass_lock keeps the
+ * core's work from being set up anew under the wait for it; the devices' lock
+ * would keep everyone from the parameters for as long as the host takes.
  */
 unsigned int ullage_huge_inflate(struct ullage_balloon *ub, s64 missing)
 {
 	unsigned long want = round_down((unsigned long)missing / ULLAGE_PFNS_PER_PAGE,
 					pageblock_nr_pages);
-	unsigned long before;
-	unsigned int got = 0;
+	unsigned long before = READ_ONCE(ub->huge_pages), after = before;
 
 	if (!want || !usable(ub) || time_before(jiffies, ub->huge_rest_until))
 		return 0;
-
-	mutex_lock(&ullage_devices_lock);
-	if (ub->reporting) {
-		before = READ_ONCE(ub->huge_pages);
-		ullage_huge_want(ub, want);
-		ullage_unmark(ub, min(want, STEP_PAGES));
-		ullage_arm_pass(ub, 0);
+	if (start_pass(ub, want)) {
 		flush_delayed_work(&ub->prdev.work);
+		mutex_unlock(&ub->pass_lock);
 		ullage_huge_want(ub, 0);
-		got = (READ_ONCE(ub->huge_pages) - before) * ULLAGE_PFNS_PER_PAGE;
+		after = READ_ONCE(ub->huge_pages);
 	}
-	mutex_unlock(&ullage_devices_lock);
-	if (!got)
-		ub->huge_rest_until = jiffies + REST;
-	return got;
+	/* An OOM may have taken more of it than the pass brought. */
+	if (after > before)
+		return (after - before) * ULLAGE_PFNS_PER_PAGE;
+	ub->huge_rest_until = jiffies + REST;
+	return 0;
 }
 
 /*
@@ -149,6 +162,7 @@ unsigned int ullage_huge_deflate(struct ullage_balloon *ub, s64 want)
 
 void ullage_huge_init(struct ullage_balloon *ub)
 {
+	mutex_init(&ub->pass_lock);
 	INIT_LIST_HEAD(&ub->huge);
 	ub->huge_rest_until = jiffies;
 }

@@ -210,7 +210,10 @@ static int start(struct ullage_balloon *ub)
 	WRITE_ONCE(ub->ending, false);
 	ullage_pace_reset(ub);
 	ub->core_order = ullage_core_order();
+	/* It sets up the work; nobody may wait for that meanwhile. */
+	mutex_lock(&ub->pass_lock);
 	err = page_reporting_register(&ub->prdev);
+	mutex_unlock(&ub->pass_lock);
 	if (err) {
 		dev_err(&ub->vdev->dev,
 			"free page reporting is off: the kernel refused it: %d%s\n", err,

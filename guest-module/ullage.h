@@ -231,6 +231,8 @@ struct ullage_balloon {
 	unsigned long huge_pages;
 	unsigned long huge_want;
 	unsigned long huge_rest_until;
+	/* Held while the balloon waits for a pass; taken after ullage_devices_lock. */
+	struct mutex pass_lock;
 	struct list_head reserve;
 	unsigned long reserve_pages;
 	unsigned long refill_from;
