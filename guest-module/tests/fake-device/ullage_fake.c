@@ -582,6 +582,18 @@ static void ask_stats_act(uint n)
 }
 ACTING_PARAM(ask_stats, "A write asks for statistics");
 
+static uint suspend;
+static void suspend_act(uint n)
+{
+#ifdef CONFIG_PM_SLEEP
+	int err = virtio_device_freeze(&fake->vdev) ?: virtio_device_restore(&fake->vdev);
+
+	if (err)
+		dev_err(&fake->vdev.dev, "suspend and resume failed: %d\n", err);
+#endif
+}
+ACTING_PARAM(suspend, "A write is a suspend and a resume");
+
 static int seen_get(char *buf, const struct kernel_param *kp)
 {
 	unsigned int i;
