@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 
-from lib import figures, svg
+from lib import figures, stats, svg
 from lib.lab import MIB, ROOT, BenchError, end
 
 RUNS = 3
@@ -43,19 +43,20 @@ def left_mib(lines, case, config):
 
 
 def say_build(lines):
-    """Pairs: the n-th run of stock and of ours were neighbours."""
+    """The n-th run of stock and of ours were neighbours."""
     runs = {config: [one for one in lines if one["case"] == "build" and one["config"] == config]
             for config in NAMES}
     how = ("a build of 120 units in a 1 GiB guest, 2 at a time, then removed and caches dropped; QEMU's "
            "cgroup above the same guest's at boot, when it has come to rest")
     for config in ("ours", "tuned", "more"):
         name = "residue.build" + ("" if config == "ours" else "." + config)
-        figures.say(name, "MiB", left_mib(lines, "build", config), left_mib(lines, "build", "stock"), how)
-    pairs = list(zip(runs["ours"], runs["stock"]))
-    figures.say("residue.build.share", "of stock's", [ours["left"] / stock["left"] for ours, stock in pairs],
-                [1.0] * len(pairs), how, bar=0.333, every=True)
-    figures.say("residue.build.time", "of stock's", [ours["ms"] / stock["ms"] for ours, stock in pairs],
-                [1.0] * len(pairs), "the build's own time, neighbouring runs, order alternating", bar=1.01)
+        figures.say(name, "MiB", left_mib(lines, "build", config), left_mib(lines, "build", "stock"), how,
+                    most_ratio=0.333 if config == "ours" else None)
+    ours, stock = ([one["ms"] / 1000 for one in runs[config]] for config in ("ours", "stock"))
+    ratio, low, high = stats.paired_ratio(ours, stock)
+    words = "one pair has no interval" if low is None else f"{low:.3f} to {high:.3f} times as long (95 %)"
+    figures.say("residue.build.time", "s", ours, stock,
+                f"the build's own time, pairs in alternating order: {words}", ratio=ratio, most_ratio=1.01)
     figures.say("residue.build.compaction", "of the build's time",
                 [one["compact_ns_meanwhile"] / 1e6 / one["ms"] for one in runs["ours"]], [],
                 "time spent compacting from boot to the build's end", bar=0.01, every=True)
