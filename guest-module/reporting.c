@@ -6,6 +6,7 @@
  * happen is the matter of pace.c.
  */
 
+#include <linux/delay.h>
 #include <linux/ktime.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -24,6 +25,8 @@
  * where its monitor and other devices wait meanwhile.
  */
 #define REQUEST_MAX	SZ_16M
+/* And so long a rest after each: the main loop's lock is not a fair one. */
+#define REQUEST_REST_US	50
 /*
  * The CPU time of a report is taken from the clock, because the scheduler's
  * account is up to a tick behind. A pass that was preempted has cost no more
@@ -100,6 +103,7 @@ static int send(struct ullage_balloon *ub, unsigned int n)
 		if (err)
 			return err;
 		ullage_count(ub, ULLAGE_C_REPORTS, 1);
+		usleep_range(REQUEST_REST_US, 2 * REQUEST_REST_US);
 		if (i < n && READ_ONCE(ub->cut_short))
 			return -EBUSY;
 	}
