@@ -43,6 +43,7 @@ class Soak:
         self.seen = {}
         self.reported = 0
         self.done = {}
+        self.compacted = []
 
     def meminfo(self, name):
         return int(self.g.must(f"awk '/^{name}:/{{print $2}}' /proc/meminfo")) // 1024
@@ -110,8 +111,16 @@ class Soak:
         self.load()
 
     def reclaim(self):
-        self.g.must("echo 1 > /proc/sys/vm/compact_memory; echo 1 > /proc/sys/vm/drop_caches",
-                    timeout=60)
+        """Compaction under load, on a machine that emulates it, may take a minute."""
+        before, start = self.summary()["migrated_pages"], time.monotonic()
+        # Should it hang: who waits for what.
+        mark = f"/run/reclaim.{len(self.compacted)}"
+        self.g.must(f"touch {mark}; ( sleep 200; [ ! -e {mark} ] || echo w > /proc/sysrq-trigger )"
+                    " >/dev/null 2>&1 & true")
+        self.g.must(f"echo 1 > /proc/sys/vm/compact_memory; rm {mark};"
+                    " echo 1 > /proc/sys/vm/drop_caches", timeout=300)
+        self.compacted.append((round(time.monotonic() - start),
+                               self.summary()["migrated_pages"] - before))
 
     def pause(self):
         """An idle guest is looked through for residue."""
@@ -158,7 +167,7 @@ class Soak:
         self.comes_to_rest(total, free)
         actions = ", ".join(f"{n} {name}" for name, n in sorted(self.done.items()))
         return (f"{mib} MiB written and compared by {cpus} CPUs, {self.reported // MIB} MiB reported"
-                f" meanwhile; {actions}")
+                f" meanwhile; {actions}; seconds and balloon pages of compactions: {self.compacted}")
 
     def comes_to_rest(self, total, free):
         g = self.g
