@@ -168,7 +168,7 @@ Status GuestLink::Visit(const std::map<std::string, std::string>& writes) {
   for (const auto& [name, value] : writes) {
     const Status written = WriteParameter(name, value);
     if (written) continue;
-    const Error error = written.error().In("setting " + name + " to " + value);
+    const Error error = written.error().In("setting " + name);
     if (StateAfter(error) != GuestAgent::kNoModule) return error;
     complaint_ = error.message();  // the guest's driver or its agent refuses: no reason to stop
   }
