@@ -20,6 +20,11 @@ const GuestChange* ChangeOf(const Snapshot& snapshot, const VmId& vm, const std:
   return at == changes.end() ? nullptr : &*at;
 }
 
+std::string Becomes(const std::string& name, const std::string& value, const char* why,
+                    const std::string& current) {
+  return name + " = " + value + why + ", it is " + current;
+}
+
 void Set(const Snapshot& snapshot, const VmState& vm, const PolicyParams& params, Plan& plan) {
   if (!vm.module) return;
   for (const auto& [name, value] : params.guest_parameters) {
@@ -32,8 +37,7 @@ void Set(const Snapshot& snapshot, const VmState& vm, const PolicyParams& params
     const bool ours = change != nullptr && change->written == *current;
     const std::string& before = ours ? change->before : *current;
     plan.actions.push_back({Action::Kind::kSetGuestParameter, vm.spec.id,
-                            name + " = " + value + " as configured, it is " + *current, name, value,
-                            before});
+                            Becomes(name, value, " as configured", *current), name, value, before});
   }
 }
 
@@ -54,8 +58,8 @@ void Undo(const Snapshot& snapshot, const GuestChange& change, const PolicyParam
     return;
   }
   plan.actions.push_back({Action::Kind::kRestoreGuestParameter, change.vm,
-                          change.name + " = " + change.before + " as it was, it is " + *current,
-                          change.name, change.before, change.before});
+                          Becomes(change.name, change.before, " as it was", *current), change.name,
+                          change.before, change.before});
 }
 
 }  // namespace
