@@ -95,12 +95,16 @@ static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_contr
 	return release(ub, sc->nr_to_scan) ?: SHRINK_STOP;
 }
 
+/*
+ * The host's last command. Only the worker asks, and reads it only when the
+ * configuration has changed: QEMU shows STOP as soon as its command was taken up.
+ */
 static u32 command(struct ullage_balloon *ub)
 {
-	__u32 id;
-
-	virtio_cread_le(ub->vdev, struct virtio_balloon_config, free_page_hint_cmd_id, &id);
-	return id;
+	if (xchg(&ub->hint_changed, false))
+		virtio_cread_le(ub->vdev, struct virtio_balloon_config, free_page_hint_cmd_id,
+				&ub->hint_command);
+	return ub->hint_command;
 }
 
 /* Whether the host makes room on the queue for @entries. */
@@ -237,7 +241,7 @@ static void hint_work_fn(struct work_struct *work)
 	}
 }
 
-/* The configuration has changed or the host has read; in interrupt context, too. */
+/* The host has read, or the device was reset; in interrupt context, too. */
 void ullage_hint_look(struct ullage_balloon *ub)
 {
 	unsigned long flags;
@@ -246,6 +250,12 @@ void ullage_hint_look(struct ullage_balloon *ub)
 	if (!ub->stopping && ub->vqs[ULLAGE_Q_HINT])
 		queue_work(system_freezable_wq, &ub->hint_work);
 	spin_unlock_irqrestore(&ub->stop_lock, flags);
+}
+
+void ullage_hint_change(struct ullage_balloon *ub)
+{
+	WRITE_ONCE(ub->hint_changed, true);
+	ullage_hint_look(ub);
 }
 
 void ullage_hint_answered(struct virtqueue *vq)

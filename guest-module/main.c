@@ -229,7 +229,7 @@ static int bring_up(struct ullage_balloon *ub)
 	mutex_unlock(&ullage_devices_lock);
 
 	ullage_balloon_resize(ub);
-	ullage_hint_look(ub);
+	ullage_hint_change(ub);
 	return 0;
 
 no_oom:
@@ -341,7 +341,7 @@ static void ullage_remove(struct virtio_device *vdev)
 static void ullage_config_changed(struct virtio_device *vdev)
 {
 	ullage_balloon_resize(vdev->priv);
-	ullage_hint_look(vdev->priv);
+	ullage_hint_change(vdev->priv);
 }
 
 #ifdef CONFIG_PM_SLEEP

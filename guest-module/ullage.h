@@ -251,6 +251,8 @@ struct ullage_balloon {
 	unsigned long hint_free;
 	bool hint_short;
 	u32 hint_id;
+	bool hint_changed;
+	u32 hint_command;
 	__virtio32 hint_begin;
 	__virtio32 hint_end;
 	struct ullage_shrinker hint_shrinker;
@@ -388,6 +390,7 @@ void ullage_stats_request(struct virtqueue *vq);
 void ullage_hint_init(struct ullage_balloon *ub);
 int ullage_hint_start(struct ullage_balloon *ub);
 void ullage_hint_look(struct ullage_balloon *ub);
+void ullage_hint_change(struct ullage_balloon *ub);
 void ullage_hint_answered(struct virtqueue *vq);
 unsigned long ullage_hint_release(struct ullage_balloon *ub);
 void ullage_hint_stop(struct ullage_balloon *ub);

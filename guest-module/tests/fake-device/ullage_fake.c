@@ -210,6 +210,9 @@ static void take_piece(struct queue *q, void *at, u32 len, bool write)
 		} else {
 			seen.hint_ids++;
 			seen.last_hint_id = virtio32_to_cpu(q->vq->vdev, *(__virtio32 *)at);
+			/* As QEMU: a command that was taken up reads as STOP. */
+			if (seen.last_hint_id == le32_to_cpu(fake->config.free_page_hint_cmd_id))
+				fake->config.free_page_hint_cmd_id = 0;
 		}
 		break;
 	case REPORTING:
