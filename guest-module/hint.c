@@ -25,6 +25,11 @@
 /* A host that takes no hint for so long gets no more of them. */
 #define HOST_PATIENCE	(2 * HZ)
 
+static bool ullage_hints(struct ullage_balloon *ub)
+{
+	return virtio_has_feature(ub->vdev, VIRTIO_BALLOON_F_FREE_PAGE_HINT);
+}
+
 /* Host's reading of a block or a command has ended; only the worker asks. */
 static void collect(struct ullage_balloon *ub)
 {
@@ -247,7 +252,7 @@ void ullage_hint_look(struct ullage_balloon *ub)
 	unsigned long flags;
 
 	spin_lock_irqsave(&ub->stop_lock, flags);
-	if (!ub->stopping && ub->vqs[ULLAGE_Q_HINT])
+	if (!ub->stopping && ullage_hints(ub))
 		queue_work(system_freezable_wq, &ub->hint_work);
 	spin_unlock_irqrestore(&ub->stop_lock, flags);
 }
@@ -274,7 +279,7 @@ void ullage_hint_init(struct ullage_balloon *ub)
 int ullage_hint_start(struct ullage_balloon *ub)
 {
 	ub->hint_id = VIRTIO_BALLOON_CMD_ID_STOP;
-	if (!ub->vqs[ULLAGE_Q_HINT])
+	if (!ullage_hints(ub))
 		return 0;
 	return ullage_shrinker_add(&ub->hint_shrinker, "ullage-hint", count_objects, scan_objects);
 }
@@ -283,7 +288,7 @@ int ullage_hint_start(struct ullage_balloon *ub)
 void ullage_hint_stop(struct ullage_balloon *ub)
 {
 	cancel_work_sync(&ub->hint_work);
-	if (ub->vqs[ULLAGE_Q_HINT])
+	if (ullage_hints(ub))
 		ullage_shrinker_remove(&ub->hint_shrinker);
 }
 

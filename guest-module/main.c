@@ -11,6 +11,14 @@
 #include "compat.h"
 #include "ullage.h"
 
+/*
+ * Off: guests that had named pages were seen to crash after a migration of QEMU
+ * 7.2 under emulation, with the stock driver as well. Read when a device is bound.
+ */
+static bool free_page_hints;
+module_param(free_page_hints, bool, 0444);
+MODULE_PARM_DESC(free_page_hints, "Name free pages to a host that migrates the guest (bool, default N)");
+
 /* How long an answer may take before the log says that it is missing. */
 #define HOST_TIMEOUT	(10 * HZ)
 /* No buffer is longer: a report of as many of the largest blocks as fit into one. */
@@ -168,6 +176,9 @@ static int find_queues(struct ullage_balloon *ub)
 	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
 		names[ULLAGE_Q_HINT] = "hint";
 		callbacks[ULLAGE_Q_HINT] = ullage_hint_answered;
+	} else if (vdev->config->get_features(vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
+		/* The device has that queue, and the next one's number is behind it. */
+		names[ULLAGE_Q_HINT] = "hint-unused";
 	}
 	if (virtio_has_feature(vdev, VIRTIO_BALLOON_F_REPORTING)) {
 		names[ULLAGE_Q_REPORTING] = "reporting";
@@ -283,6 +294,9 @@ static int ullage_validate(struct virtio_device *vdev)
 		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_PAGE_POISON);
 	else if (!virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON))
 		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_REPORTING);
+
+	if (!free_page_hints)
+		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_FREE_PAGE_HINT);
 
 	/* Indirect descriptors are allocated per request; see ullage_ask_host(). */
 	__virtio_clear_bit(vdev, VIRTIO_RING_F_INDIRECT_DESC);
