@@ -109,6 +109,31 @@ void Restore(agent::Agent& agent, const agent::Config& config, const host::Clock
   spdlog::warn("not everything that was set in guests could be put back in time");
 }
 
+Result<std::unique_ptr<admission::Ledger>> OpenLedger(const agent::Config& config,
+                                                      const std::string& boot_id) {
+  auto ledger = admission::Ledger::Open(config.state_dir + "/ledger.json", boot_id);
+  if (!ledger) return ledger.error();
+  if (!(*ledger)->trouble().empty()) spdlog::warn("ledger: {}", (*ledger)->trouble());
+  if (!(*ledger)->complete() && qemu::NobodyRuns(config.libvirt.run_dir)) {
+    if (const Status written = (*ledger)->PutAll({}, true); !written) return written.error();
+  }
+  return ledger;
+}
+
+qemu::LibvirtOptions Options(const agent::Config& config, const agent::ChangeBook& book,
+                             const host::Roots& roots) {
+  return {.uri = config.libvirt.uri,
+          .run_dir = config.libvirt.run_dir,
+          .deadline = config.libvirt.deadline,
+          .list_period = config.libvirt.list_period,
+          .refresh = config.libvirt.refresh,
+          .proof_period = config.libvirt.proof_period,
+          .guest_rule = config.guest.agent,
+          .guest_read_every = config.guest.read_every,
+          .guest_parameters = WatchedParameters(config, book),
+          .roots = roots};
+}
+
 int Run(const agent::Config& config, const sigset_t& signals) {
   // Many threads that allocate little: one arena each would hold most of the agent's memory.
   mallopt(M_ARENA_MAX, 2);
@@ -117,29 +142,13 @@ int Run(const agent::Config& config, const sigset_t& signals) {
   const host::SystemClock clock;
   const auto boot_id = host::BootId(roots);
   if (!boot_id) return Fail(boot_id.error());
-  auto ledger = admission::Ledger::Open(config.state_dir + "/ledger.json", *boot_id);
+  auto ledger = OpenLedger(config, *boot_id);
   if (!ledger) return Fail(ledger.error());
-  if (!(*ledger)->trouble().empty()) spdlog::warn("ledger: {}", (*ledger)->trouble());
-  if (!(*ledger)->complete() && qemu::NobodyRuns(config.libvirt.run_dir)) {
-    if (const Status written = (*ledger)->PutAll({}, true); !written) return Fail(written.error());
-  }
-
   const auto book = agent::ChangeBook::Open(config.state_dir + "/guest-changes.json", *boot_id);
   if (!book) return Fail(book.error());
   if (!(*book)->trouble().empty()) spdlog::warn("changes in guests: {}", (*book)->trouble());
 
-  const auto directory =
-      qemu::LibvirtDirectory::Start({.uri = config.libvirt.uri,
-                                     .run_dir = config.libvirt.run_dir,
-                                     .deadline = config.libvirt.deadline,
-                                     .list_period = config.libvirt.list_period,
-                                     .refresh = config.libvirt.refresh,
-                                     .proof_period = config.libvirt.proof_period,
-                                     .guest_rule = config.guest.agent,
-                                     .guest_read_every = config.guest.read_every,
-                                     .guest_parameters = WatchedParameters(config, **book),
-                                     .roots = roots},
-                                    clock);
+  const auto directory = qemu::LibvirtDirectory::Start(Options(config, **book, roots), clock);
   const bool writes = config.mode != agent::Mode::kObserve;
   agent::Gate gate(**ledger, config.policy, clock,
                    {.enforce = writes,

@@ -104,7 +104,9 @@ std::string DriverSays(const VmState& vm) {
   if (module->balloon && *module->balloon > Bytes()) {
     line += ", " + Human(*module->balloon) + " are in its balloon";
   }
-  for (const auto& [name, value] : module->parameters) line += ", " + name + "=" + value;
+  for (const auto& [name, value] : module->parameters) {
+    line.append(", ").append(name).append("=").append(value);
+  }
   line += ".";
   if (vm.hinting == Hinting::kOn && module->reporting && !*module->reporting) {
     line += " So hinting is agreed on and idle: look at its parameter reporting and its log.";
