@@ -119,6 +119,7 @@ u64 ullage_budget_look(struct ullage_balloon *ub, u64 given, u64 held, u64 cpu_n
 		fresh = now - ub->given;
 	}
 	spend(ub, cpu_ns + fault_ns(retaken >> PAGE_SHIFT));
+	ullage_reuse_note(ub, given, retaken);
 	spin_unlock_irqrestore(&ub->budget_lock, flags);
 
 	ullage_count(ub, ULLAGE_C_RETAKEN_BYTES, retaken);
@@ -174,6 +175,11 @@ s64 ullage_budget_left_us(struct ullage_balloon *ub)
 /* Nothing is owed. */
 void ullage_budget_reset(struct ullage_balloon *ub)
 {
+	unsigned long flags;
+
+	spin_lock_irqsave(&ub->budget_lock, flags);
 	atomic64_set(&ub->spent_until_ns, 0);
 	WRITE_ONCE(ub->burst_until, jiffies);
+	ullage_reuse_reset(ub);
+	spin_unlock_irqrestore(&ub->budget_lock, flags);
 }

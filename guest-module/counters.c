@@ -20,7 +20,8 @@
 	X(in_flight_pages, atomic_long_read(&ub->in_flight))	\
 	X(report_order, READ_ONCE(ub->prdev.order))		\
 	X(budget_left_us, ullage_budget_left_us(ub))		\
-	X(backoff_ms, ullage_pressure_ms(ub))
+	X(backoff_ms, ullage_pressure_ms(ub))			\
+	X(reuse_ms, ullage_reuse_ms(ub))
 
 struct number_attr {
 	struct device_attribute attr;

@@ -23,6 +23,8 @@
 
 /* What the core itself waits before a pass. */
 #define CORE_DELAY	(2 * HZ)
+/* A pass that comes when the last one's pause is over, give or take a busy CPU. */
+#define SAME_BURST	(HZ / 20)
 
 /* Jiffies until the rate allows the next report. */
 static unsigned long debt(struct ullage_balloon *ub)
@@ -72,12 +74,23 @@ static unsigned long pass_delay(struct ullage_balloon *ub, unsigned int ms,
 	return delay;
 }
 
+/* The same for the first pass after an idle time. */
+static unsigned long first_delay(struct ullage_balloon *ub, enum ullage_why *why)
+{
+	unsigned long delay;
+
+	*why = ULLAGE_WHY_SETTLE;
+	delay = pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS), why);
+	later(&delay, why, msecs_to_jiffies(ullage_reuse_ms(ub)), ULLAGE_WHY_REUSE);
+	return delay;
+}
+
 /* When the first pass after an idle time may start. No lock is taken: see trigger.c. */
 unsigned long ullage_first_pass_delay(struct ullage_balloon *ub)
 {
-	enum ullage_why why = ULLAGE_WHY_SETTLE;
+	enum ullage_why why;
 
-	return pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS), &why);
+	return first_delay(ub, &why);
 }
 
 static void say_budget(struct ullage_balloon *ub)
@@ -105,7 +118,7 @@ static void arm(struct ullage_balloon *ub, unsigned long delay, enum ullage_why 
 /* The core has asked for a pass in 2 s, after the first block freed in a while. */
 void ullage_pace_start(struct ullage_balloon *ub)
 {
-	enum ullage_why why = ULLAGE_WHY_SETTLE;
+	enum ullage_why why;
 	unsigned long delay;
 
 	/* The start before this one has led to nothing. */
@@ -113,7 +126,7 @@ void ullage_pace_start(struct ullage_balloon *ub)
 		ullage_count(ub, ULLAGE_C_EMPTY_STARTS, 1);
 	WRITE_ONCE(ub->started, true);
 	ullage_budget_look(ub, 0, 0, 0);
-	delay = pass_delay(ub, ullage_param(ULLAGE_P_SETTLE_MS), &why);
+	delay = first_delay(ub, &why);
 	arm(ub, delay, why);
 	ullage_count(ub, ULLAGE_C_EARLY_STARTS, 1);
 }
@@ -140,6 +153,10 @@ static bool too_small(struct ullage_balloon *ub, u64 bytes, u64 fresh)
 
 	/* Without the trigger these blocks have waited already. */
 	if (max(bytes, fresh) >= least || !READ_ONCE(ub->triggered))
+		return false;
+	/* The end of a burst goes with the rest of it. */
+	if (time_before(now, ub->reported_at + SAME_BURST +
+			msecs_to_jiffies(ullage_param(ULLAGE_P_PASS_DELAY_MS))))
 		return false;
 	/* The one before has found nothing at its time; this is another. */
 	if (ub->small && time_after(now, ub->small_until + HZ))
@@ -229,6 +246,7 @@ void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes, u64 cpu_ns)
 		return;
 	}
 	charge(ub, bytes);
+	ub->reported_at = jiffies;
 	ullage_budget_look(ub, bytes, bytes, cpu_ns);
 	delay = pass_delay(ub, ullage_param(ULLAGE_P_PASS_DELAY_MS), &why);
 	arm(ub, delay, why);
@@ -237,6 +255,7 @@ void ullage_pace_reported(struct ullage_balloon *ub, u64 bytes, u64 cpu_ns)
 void ullage_pace_init(struct ullage_balloon *ub)
 {
 	spin_lock_init(&ub->budget_lock);
+	ub->reported_at = jiffies - HZ;
 	INIT_DELAYED_WORK(&ub->small_work, small_fn);
 }
 

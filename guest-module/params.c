@@ -45,10 +45,12 @@ static int repace(struct ullage_balloon *ub)
 	  "Wait between the first freed block and the first pass, in ms (0 to 2000, default 100)") \
 	X(uint, cpu_permille, CPU_PERMILLE, 10, 0, 1000, repace,		\
 	  "Most that reporting may cost the guest on average, CPU time of passes and faults on memory taken again, in thousandths of one CPU (0 to 1000, default 10; 0 = no limit)") \
-	X(uint, fault_us, FAULT_US, 150, 0, 100000, repace,			\
-	  "What it costs to take 2 MiB again that the host was given, in us (0 to 100000, default 150)") \
+	X(uint, fault_us, FAULT_US, 250, 0, 100000, repace,			\
+	  "What it costs to take 2 MiB again that the host was given, in us (0 to 100000, default 250)") \
 	X(bool, backoff, BACKOFF, 1, 0, 1, repace,				\
 	  "Report more slowly while the guest is short of memory (bool, default Y)") \
+	X(bool, reuse_backoff, REUSE_BACKOFF, 1, 0, 1, repace,			\
+	  "Begin reporting up to 6 s later while the guest takes again what it frees (bool, default Y)") \
 	X(uint, batch_mib, BATCH_MIB, 8, 0, 1024, repace,			\
 	  "Let less than this wait for more, for at most 2 s, in MiB (0 to 1024, default 8)") \
 	X(uint, host_page_kib, HOST_PAGE_KIB, 2048, 4, SZ_1M, ullage_reporting_apply, \

@@ -16,6 +16,7 @@
 	{ ULLAGE_WHY_PRESSURE, "pressure" },	\
 	{ ULLAGE_WHY_RATE, "rate" },		\
 	{ ULLAGE_WHY_BUDGET, "budget" },	\
+	{ ULLAGE_WHY_REUSE, "reuse" },		\
 	{ ULLAGE_WHY_SMALL, "small" },		\
 	{ ULLAGE_WHY_OOM, "oom" }
 

@@ -5,9 +5,10 @@
  * When a large block becomes free, the kernel's core starts a timer of 2 s
  * with the zone's lock held and tells no driver. Starting a timer passes the
  * timer_start tracepoint, though: a probe there compares one pointer and, if
- * it is the core's timer, set by the core and further away than the settle
- * time, raises an interrupt on this CPU. That handler, outside all locks,
- * moves the pass.
+ * it is the core's timer, set by the core and not for the time at which the
+ * pace would have it, raises an interrupt on this CPU. That handler, outside
+ * all locks, moves the pass: forward as a rule, and back for a guest that
+ * takes again what it frees.
  *
  * Nothing polls, nothing wakes an idle guest, and without the tracepoint (or
  * with early_start=0) the first pass comes after the core's own 2 s.
@@ -72,7 +73,7 @@ static void on_timer_start(void *data, struct timer_list *timer,
 	/* What this driver armed is where it belongs, however far away. */
 	if (__this_cpu_read(arming))
 		return;
-	if (time_after(timer->expires, jiffies + ullage_first_pass_delay(ub)))
+	if (timer->expires != jiffies + ullage_first_pass_delay(ub))
 		irq_work_queue(&ub->early_start);
 }
 
@@ -80,7 +81,7 @@ static void early_start_fn(struct irq_work *work)
 {
 	struct ullage_balloon *ub = container_of(work, struct ullage_balloon, early_start);
 
-	/* It may have run since; then there is nothing to bring forward. */
+	/* It may have run since; then there is nothing to move. */
 	if (!delayed_work_pending(&ub->prdev.work))
 		return;
 	ullage_pace_start(ub);

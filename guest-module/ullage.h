@@ -15,6 +15,7 @@
  * reporting.c  free page reporting: the core's contract
  * pace.c       when the next pass may start
  * budget.c     what reporting may cost the guest
+ * reuse.c      less haste for a guest that takes back what it frees
  * pressure.c   backing off while the guest wants memory itself
  * trace.h      tracepoints
  * trigger.c    starts the first pass of a burst early
@@ -83,6 +84,7 @@ enum ullage_queue {
 	X(paced_waits, PACED_WAITS) \
 	X(floor_skips, FLOOR_SKIPS) \
 	X(budget_waits, BUDGET_WAITS) \
+	X(reuses, REUSES) \
 	X(backoffs, BACKOFFS) \
 	X(small_waits, SMALL_WAITS) \
 	X(early_starts, EARLY_STARTS) \
@@ -129,6 +131,7 @@ enum ullage_param {
 	ULLAGE_P_CPU_PERMILLE,
 	ULLAGE_P_FAULT_US,
 	ULLAGE_P_BACKOFF,
+	ULLAGE_P_REUSE_BACKOFF,
 	ULLAGE_P_BATCH_MIB,
 	ULLAGE_P_HOST_PAGE_KIB,
 	ULLAGE_P_RATE_MIB_S,
@@ -184,8 +187,18 @@ enum ullage_why {
 	ULLAGE_WHY_PRESSURE,
 	ULLAGE_WHY_RATE,
 	ULLAGE_WHY_BUDGET,
+	ULLAGE_WHY_REUSE,
 	ULLAGE_WHY_SMALL,
 	ULLAGE_WHY_OOM
+};
+
+/* Bytes of the last seconds, the younger half first; under budget_lock. */
+struct ullage_reuse {
+	u64 given[2];
+	u64 taken[2];
+	unsigned long since;
+	unsigned int step;
+	unsigned long calm_since;
 };
 
 /* What a guest under pressure is known by. */
@@ -294,12 +307,14 @@ struct ullage_balloon {
 	/* Few blocks wait for more; only passes touch these, and they take turns. */
 	bool small;
 	unsigned long small_until;
+	unsigned long reported_at;
 	struct delayed_work small_work;
 	/* The budget: bytes that the host has and the guest did not take again. */
 	spinlock_t budget_lock;
 	u64 given;
 	atomic64_t spent_until_ns;
 	unsigned long burst_until;
+	struct ullage_reuse reuse;
 	/* Pressure; only passes look. */
 	struct ullage_look look;
 	unsigned int backoff_level;
@@ -418,6 +433,11 @@ unsigned long ullage_budget_wait(struct ullage_balloon *ub);
 void ullage_budget_burst(struct ullage_balloon *ub);
 s64 ullage_budget_left_us(struct ullage_balloon *ub);
 void ullage_budget_reset(struct ullage_balloon *ub);
+
+/* reuse.c */
+void ullage_reuse_note(struct ullage_balloon *ub, u64 given, u64 taken);
+unsigned int ullage_reuse_ms(struct ullage_balloon *ub);
+void ullage_reuse_reset(struct ullage_balloon *ub);
 
 /* pressure.c */
 void ullage_pressure_look(struct ullage_balloon *ub, u64 held);

@@ -77,6 +77,7 @@ inline constexpr std::array kGuestParameters{
     GuestParameter{"cpu_permille", false, 0, 1000},
     GuestParameter{"fault_us", false, 0, 100000},
     GuestParameter{"backoff", true, 0, 1},
+    GuestParameter{"reuse_backoff", true, 0, 1},
     GuestParameter{"batch_mib", false, 0, 1024},
     GuestParameter{"host_page_kib", false, 4, 1 << 20},
     GuestParameter{"rate_mib_s", false, 0, 1 << 20},

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who frees memory and takes it back at once gains nothing from haste: the
+ * host drops it and has to find it again. So when most of what was reported in
+ * the last seconds has been taken again, the next burst begins later, four
+ * times as late each time, until the memory is in use again before its time
+ * comes and is not reported at all. Calm brings the haste back step by step.
+ *
+ * Memory that was the host's for longer than that does not count: no delay
+ * that a host would put up with had kept it from being reported.
+ */
+
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
+#include <linux/sizes.h>
+
+#include "ullage.h"
+
+/* No burst begins later than this because of it. */
+#define MOST_MS		6000
+/* What has been taken back within this time or half of it was reported too soon. */
+#define SOON		(6 * HZ)
+/* What a guest's odd job takes back is no habit. */
+#define HABIT		SZ_16M
+/* Steps of four from a settle_ms of 25 or more to beyond MOST_MS. */
+#define STEPS		4
+#define LEAST_MS	25
+/* One step back for each such time without another reason. */
+#define CALM		(60 * HZ)
+
+static void clear(struct ullage_reuse *r)
+{
+	r->given[0] = r->given[1] = 0;
+	r->taken[0] = r->taken[1] = 0;
+	r->since = jiffies;
+}
+
+/* The younger half of the time and the one before it. */
+static void turn(struct ullage_reuse *r)
+{
+	unsigned long now = jiffies;
+
+	if (time_before(now, r->since + SOON / 2))
+		return;
+	if (time_before(now, r->since + SOON)) {
+		r->given[1] = r->given[0];
+		r->taken[1] = r->taken[0];
+	} else {
+		r->given[1] = r->taken[1] = 0;
+	}
+	r->given[0] = r->taken[0] = 0;
+	r->since = now;
+}
+
+/* @given bytes are the host's now, @taken of what was are not any more; under budget_lock. */
+void ullage_reuse_note(struct ullage_balloon *ub, u64 given, u64 taken)
+{
+	struct ullage_reuse *r = &ub->reuse;
+	u64 all, again;
+
+	turn(r);
+	all = r->given[0] + r->given[1];
+	/* Older memory was taken: that is none of this. */
+	again = r->taken[0] + r->taken[1];
+	taken = min(taken, all - min(all, again));
+	r->taken[0] += taken;
+	r->given[0] += given;
+	again += taken;
+
+	if (again >= HABIT && 2 * again >= all) {
+		if (r->step < STEPS)
+			WRITE_ONCE(r->step, r->step + 1);
+		r->calm_since = jiffies;
+		clear(r);
+		ullage_count(ub, ULLAGE_C_REUSES, 1);
+		return;
+	}
+	while (r->step && time_after(jiffies, r->calm_since + CALM)) {
+		WRITE_ONCE(r->step, r->step - 1);
+		r->calm_since += CALM;
+	}
+}
+
+/* The least delay of a burst's first pass, in ms; 0: nothing speaks against haste. No lock. */
+unsigned int ullage_reuse_ms(struct ullage_balloon *ub)
+{
+	unsigned int step = READ_ONCE(ub->reuse.step);
+	unsigned int base = max_t(unsigned int, ullage_param(ULLAGE_P_SETTLE_MS), LEAST_MS);
+
+	if (!step || !ullage_param(ULLAGE_P_REUSE_BACKOFF))
+		return 0;
+	return min_t(unsigned int, base << (2 * step), MOST_MS);
+}
+
+void ullage_reuse_reset(struct ullage_balloon *ub)
+{
+	WRITE_ONCE(ub->reuse.step, 0);
+	clear(&ub->reuse);
+}
