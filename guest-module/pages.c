@@ -176,24 +176,26 @@ static unsigned long time_left(unsigned long until)
 	return time_before(jiffies, until) ? until - jiffies : 0;
 }
 
-/* Take balloon_lock until @until; its holder needs no memory, but maybe the host. */
-static bool lock_until(struct ullage_balloon *ub, unsigned long until)
-{
-	while (!mutex_trylock(&ub->balloon_lock)) {
-		if (!time_before(jiffies, until))
-			return false;
-		schedule_timeout_uninterruptible(1);
-	}
-	return true;
-}
-
-/* The guest is out of memory: up to OOM_BATCHES back; returns 4 KiB pages. */
+/*
+ * The guest is out of memory: up to OOM_BATCHES back; returns 4 KiB pages. The
+ * lock's holder needs no memory, but maybe the host. It may be the balloon's
+ * worker, which gives pages back itself and takes the lock again and again:
+ * those count, too.
+ */
 unsigned int ullage_pages_oom(struct ullage_balloon *ub, unsigned long until)
 {
-	unsigned int i, n, sum = 0;
+	unsigned int i, n, sum = 0, before = READ_ONCE(ub->num_pfns);
 
-	if (!READ_ONCE(ub->num_pfns) || !lock_until(ub, until))
+	if (!before)
 		return 0;
+	while (!mutex_trylock(&ub->balloon_lock)) {
+		n = READ_ONCE(ub->num_pfns);
+		if (n < before)
+			return before - n;
+		if (!time_before(jiffies, until))
+			return 0;
+		schedule_timeout_uninterruptible(1);
+	}
 	for (i = 0; i < OOM_BATCHES; i++) {
 		n = deflate_locked(ub, ULLAGE_BATCH_PFNS, time_left(until));
 		if (!n)
