@@ -128,8 +128,9 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	/* The host has to wait: for its pages, and with what has not been shown to it yet. */
 	WRITE_ONCE(ub->hold_until, jiffies + INFLATE_HOLD);
 	WRITE_ONCE(ub->hold, true);
+	cancel_delayed_work(&ub->oom_over);
+	WRITE_ONCE(ub->oom_under_way, true);
 	WRITE_ONCE(ub->cut_short, true);
-	mod_delayed_work(system_wq, &ub->oom_over, REPORT_HOLD);
 	ullage_huge_want(ub, 0);
 
 	/* Nobody needs these any more. */
@@ -141,6 +142,9 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	if (!pages)
 		pages = from_host(ub, until);
 	*(unsigned long *)freed += pages;
+	/* From its end on: a pass that goes on meanwhile is what this has waited for in vain. */
+	WRITE_ONCE(ub->oom_under_way, false);
+	mod_delayed_work(system_wq, &ub->oom_over, REPORT_HOLD);
 	return NOTIFY_OK;
 }
 
@@ -150,7 +154,9 @@ static void oom_over_fn(struct work_struct *work)
 	struct ullage_balloon *ub =
 		container_of(to_delayed_work(work), struct ullage_balloon, oom_over);
 
-	WRITE_ONCE(ub->cut_short, false);
+	/* The next one has come; its end arms this again. */
+	if (!READ_ONCE(ub->oom_under_way))
+		WRITE_ONCE(ub->cut_short, false);
 }
 
 void ullage_oom_init(struct ullage_balloon *ub)

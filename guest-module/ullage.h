@@ -294,6 +294,7 @@ struct ullage_balloon {
 	atomic_long_t in_flight;
 	/* Set while the guest is out of memory: a pass ends at once. */
 	bool cut_short;
+	bool oom_under_way;
 	/* No pass may report or arm another: it is being switched off. */
 	bool ending;
 	struct irq_work early_start;
