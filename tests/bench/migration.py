@@ -35,6 +35,7 @@ def measure(runs):
                               ("hint-stock", "hint", "stock-hint")):
         for key, unit, what in (("sent_mib", "MiB", "RAM that was sent"), ("seconds", "s", "the whole time"),
                                 ("downtime_ms", "ms", "the guest's standstill"),
+                                ("crashed", "guests", "guests that did not go on at the other end"),
                                 ("rise_mib", "MiB", "rise of the source's charge meanwhile")):
             figures.say(f"migration.{name}.{key.rpartition('_')[0] or key}", unit, of(case, key), of(other, key),
                         HOW.format(what=what, theirs=LABELS[other]))
