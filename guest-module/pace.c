@@ -154,10 +154,6 @@ static bool too_small(struct ullage_balloon *ub, u64 bytes, u64 fresh)
 	/* Without the trigger these blocks have waited already. */
 	if (max(bytes, fresh) >= least || !READ_ONCE(ub->triggered))
 		return false;
-	/* The end of a burst goes with the rest of it. */
-	if (time_before(now, ub->reported_at + SAME_BURST +
-			msecs_to_jiffies(ullage_param(ULLAGE_P_PASS_DELAY_MS))))
-		return false;
 	/* The one before has found nothing at its time; this is another. */
 	if (ub->small && time_after(now, ub->small_until + HZ))
 		ub->small = false;
@@ -188,6 +184,7 @@ void ullage_pace_cut(struct ullage_balloon *ub)
 int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes, bool first)
 {
 	unsigned long wait;
+	bool again;
 	u64 fresh;
 
 	if (READ_ONCE(ub->cut_short)) {
@@ -218,7 +215,15 @@ int ullage_pace_admit(struct ullage_balloon *ub, u64 bytes, bool first)
 		arm(ub, wait, ULLAGE_WHY_BUDGET);
 		return -EAGAIN;
 	}
-	if (too_small(ub, bytes, fresh)) {
+	/* The rest of a burst goes with its beginning. */
+	again = time_before(jiffies, ub->reported_at + SAME_BURST +
+			    msecs_to_jiffies(ullage_param(ULLAGE_P_PASS_DELAY_MS)));
+	wait = again ? 0 : ullage_reuse_wait(ub, max(bytes, fresh));
+	if (wait) {
+		arm(ub, wait, ULLAGE_WHY_REUSE);
+		return -EAGAIN;
+	}
+	if (!again && too_small(ub, bytes, fresh)) {
 		ullage_count(ub, ULLAGE_C_SMALL_WAITS, 1);
 		return -EAGAIN;
 	}

@@ -50,7 +50,7 @@ static int repace(struct ullage_balloon *ub)
 	X(bool, backoff, BACKOFF, 1, 0, 1, repace,				\
 	  "Report more slowly while the guest is short of memory (bool, default Y)") \
 	X(bool, reuse_backoff, REUSE_BACKOFF, 1, 0, 1, repace,			\
-	  "Begin reporting up to 6 s later while the guest takes again what it frees (bool, default Y)") \
+	  "Begin reporting seconds later while the guest takes again what it frees (bool, default Y)") \
 	X(uint, batch_mib, BATCH_MIB, 8, 0, 1024, repace,			\
 	  "Let less than this wait for more, for at most 2 s, in MiB (0 to 1024, default 8)") \
 	X(uint, host_page_kib, HOST_PAGE_KIB, 2048, 4, SZ_1M, ullage_reporting_apply, \

@@ -4,7 +4,9 @@
  * host drops it and has to find it again. So when most of what was reported in
  * the last seconds has been taken again, the next burst begins later, four
  * times as late each time, until the memory is in use again before its time
- * comes and is not reported at all. Calm brings the haste back step by step.
+ * comes and is not reported at all. If its time finds it free by chance, which
+ * shows in how much was allocated meanwhile, the burst waits once more. Calm
+ * brings the haste back step by step.
  *
  * Memory that was the host's for longer than that does not count: no delay
  * that a host would put up with had kept it from being reported.
@@ -12,7 +14,9 @@
 
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
+#include <linux/mm.h>
 #include <linux/sizes.h>
+#include <linux/vmstat.h>
 
 #include "ullage.h"
 
@@ -27,6 +31,8 @@
 #define LEAST_MS	25
 /* One step back for each such time without another reason. */
 #define CALM		(60 * HZ)
+/* A guest that goes up and down without end gives all the same, this often. */
+#define LONGEST		(60 * HZ)
 
 static void clear(struct ullage_reuse *r)
 {
@@ -90,6 +96,52 @@ unsigned int ullage_reuse_ms(struct ullage_balloon *ub)
 	if (!step || !ullage_param(ULLAGE_P_REUSE_BACKOFF))
 		return 0;
 	return min_t(unsigned int, base << (2 * step), MOST_MS);
+}
+
+/* Bytes that were ever allocated; 0 where the kernel does not count them. */
+static u64 allocated(void)
+{
+#ifdef CONFIG_VM_EVENT_COUNTERS
+	unsigned long ev[NR_VM_EVENT_ITEMS];
+	u64 pages = 0;
+	unsigned int z;
+
+	all_vm_events(ev);
+	for (z = 0; z < MAX_NR_ZONES; z++)
+		pages += ev[PGALLOC_NORMAL - ZONE_NORMAL + z];
+	return pages << PAGE_SHIFT;
+#else
+	return 0;
+#endif
+}
+
+/*
+ * At the start of a pass with @fresh bytes to give: jiffies for which it
+ * should wait because the guest goes up and down; 0: it may begin.
+ */
+unsigned long ullage_reuse_wait(struct ullage_balloon *ub, u64 fresh)
+{
+	struct ullage_reuse *r = &ub->reuse;
+	unsigned int ms = ullage_reuse_ms(ub);
+	u64 now, grown;
+
+	if (!ms)
+		return 0;
+	now = allocated();
+	grown = now - r->allocated;
+	r->allocated = now;
+	if (!r->waiting) {
+		r->waiting = true;
+		r->waits_since = jiffies;
+	}
+	/* Only a look a short while ago says something of now. */
+	if (time_after(jiffies, r->looked + 2 * msecs_to_jiffies(MOST_MS)))
+		grown = 0;
+	r->looked = jiffies;
+	if (grown >= max_t(u64, HABIT, fresh / 2) && time_before(jiffies, r->waits_since + LONGEST))
+		return msecs_to_jiffies(ms);
+	r->waiting = false;
+	return 0;
 }
 
 void ullage_reuse_reset(struct ullage_balloon *ub)

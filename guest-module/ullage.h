@@ -199,6 +199,11 @@ struct ullage_reuse {
 	unsigned long since;
 	unsigned int step;
 	unsigned long calm_since;
+	/* Only passes touch these. */
+	bool waiting;
+	u64 allocated;
+	unsigned long looked;
+	unsigned long waits_since;
 };
 
 /* What a guest under pressure is known by. */
@@ -438,6 +443,7 @@ void ullage_budget_reset(struct ullage_balloon *ub);
 /* reuse.c */
 void ullage_reuse_note(struct ullage_balloon *ub, u64 given, u64 taken);
 unsigned int ullage_reuse_ms(struct ullage_balloon *ub);
+unsigned long ullage_reuse_wait(struct ullage_balloon *ub, u64 fresh);
 void ullage_reuse_reset(struct ullage_balloon *ub);
 
 /* pressure.c */
