@@ -37,21 +37,30 @@ class Steps:
     def report(self, verdict, step, note=""):
         print(f"{verdict:7} {self.name}: {step}{': ' + note if note else ''}", flush=True)
 
-    def __call__(self, step, function, *args):
+    def __call__(self, step, function, *args, tries=1):
         if self.word and self.word not in f"{self.name}: {step}":
             return
-        try:
-            note = function(*args)
-            self.passed += 1
-            self.report("ok", step, note or "")
-        except Skip as reason:
-            self.skipped += 1
-            self.report("skipped", step, str(reason))
-        except (AssertionError, RuntimeError, OSError) as error:
-            self.failed += 1
-            self.report("FAILED", step, str(error))
-            if not isinstance(error, AssertionError):
+        for left in range(tries - 1, -1, -1):
+            try:
+                note = function(*args)
+                self.passed += 1
+                return self.report("ok", step, note or "")
+            except Skip as reason:
+                self.skipped += 1
+                return self.report("skipped", step, str(reason))
+            except AssertionError as error:
+                if not left:
+                    self.failed += 1
+                    return self.report("FAILED", step, str(error))
+                self.report("again", step, str(error))
+            except (RuntimeError, OSError) as error:
+                self.failed += 1
                 traceback.print_exc()
+                return self.report("FAILED", step, str(error))
+
+    def timed(self, step, function, *args):
+        """A check that measures time: a busy machine may spoil it once, a fault does so twice."""
+        self(step, function, *args, tries=2)
 
 
 def clean_log(g):
