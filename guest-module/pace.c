@@ -126,6 +126,7 @@ void ullage_pace_start(struct ullage_balloon *ub)
 		ullage_count(ub, ULLAGE_C_EMPTY_STARTS, 1);
 	WRITE_ONCE(ub->started, true);
 	ullage_budget_look(ub, 0, 0, 0);
+	ullage_reuse_begin(ub);
 	delay = first_delay(ub, &why);
 	arm(ub, delay, why);
 	ullage_count(ub, ULLAGE_C_EARLY_STARTS, 1);

@@ -24,7 +24,7 @@
  * At most so much in one request: QEMU discards it in one go in its main loop,
  * where its monitor and other devices wait meanwhile.
  */
-#define REQUEST_MAX	SZ_16M
+#define REQUEST_MAX	SZ_8M
 /* And so long a rest after each: the main loop's lock is not a fair one. */
 #define REQUEST_REST_US	50
 /*

@@ -12,9 +12,11 @@
  * that a host would put up with had kept it from being reported.
  */
 
+#include <linux/cpumask.h>
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/sizes.h>
 #include <linux/vmstat.h>
 
@@ -98,21 +100,42 @@ unsigned int ullage_reuse_ms(struct ullage_balloon *ub)
 	return min_t(unsigned int, base << (2 * step), MOST_MS);
 }
 
-/* Bytes that were ever allocated; 0 where the kernel does not count them. */
+/*
+ * Bytes that were ever allocated; 0 where the kernel does not count them. From
+ * any context, unlike all_vm_events(): a CPU that goes meanwhile makes one
+ * look wrong.
+ */
 static u64 allocated(void)
 {
-#ifdef CONFIG_VM_EVENT_COUNTERS
-	unsigned long ev[NR_VM_EVENT_ITEMS];
 	u64 pages = 0;
-	unsigned int z;
+#ifdef CONFIG_VM_EVENT_COUNTERS
+	unsigned int cpu, z;
 
-	all_vm_events(ev);
-	for (z = 0; z < MAX_NR_ZONES; z++)
-		pages += ev[PGALLOC_NORMAL - ZONE_NORMAL + z];
-	return pages << PAGE_SHIFT;
-#else
-	return 0;
+	for_each_online_cpu(cpu) {
+		for (z = 0; z < MAX_NR_ZONES; z++)
+			pages += READ_ONCE(per_cpu(vm_event_states, cpu).event[PGALLOC_NORMAL - ZONE_NORMAL + z]);
+	}
 #endif
+	return pages << PAGE_SHIFT;
+}
+
+/* Only a look a short while ago says something of now. */
+static bool looked_lately(struct ullage_reuse *r)
+{
+	return time_before_eq(jiffies, r->looked + 2 * msecs_to_jiffies(MOST_MS));
+}
+
+/* At the first block freed in a while, from any context: what is allocated counts from here. */
+void ullage_reuse_begin(struct ullage_balloon *ub)
+{
+	struct ullage_reuse *r = &ub->reuse;
+
+	if (!READ_ONCE(r->step))
+		return;
+	if (!looked_lately(r))
+		r->waits_since = jiffies;
+	r->allocated = allocated();
+	r->looked = jiffies;
 }
 
 /*
@@ -127,25 +150,24 @@ unsigned long ullage_reuse_wait(struct ullage_balloon *ub, u64 fresh)
 
 	if (!ms)
 		return 0;
+	/* Nobody saw the beginning: this is it. */
+	if (!looked_lately(r)) {
+		ullage_reuse_begin(ub);
+		return msecs_to_jiffies(ms);
+	}
 	now = allocated();
 	grown = now - r->allocated;
 	r->allocated = now;
-	if (!r->waiting) {
-		r->waiting = true;
-		r->waits_since = jiffies;
-	}
-	/* Only a look a short while ago says something of now. */
-	if (time_after(jiffies, r->looked + 2 * msecs_to_jiffies(MOST_MS)))
-		grown = 0;
 	r->looked = jiffies;
 	if (grown >= max_t(u64, HABIT, fresh / 2) && time_before(jiffies, r->waits_since + LONGEST))
 		return msecs_to_jiffies(ms);
-	r->waiting = false;
+	r->waits_since = jiffies;
 	return 0;
 }
 
 void ullage_reuse_reset(struct ullage_balloon *ub)
 {
 	WRITE_ONCE(ub->reuse.step, 0);
+	ub->reuse.looked = jiffies - 2 * msecs_to_jiffies(MOST_MS) - 1;
 	clear(&ub->reuse);
 }

@@ -199,8 +199,7 @@ struct ullage_reuse {
 	unsigned long since;
 	unsigned int step;
 	unsigned long calm_since;
-	/* Only passes touch these. */
-	bool waiting;
+	/* Passes touch these, and the trigger while none is pending. */
 	u64 allocated;
 	unsigned long looked;
 	unsigned long waits_since;
@@ -443,6 +442,7 @@ void ullage_budget_reset(struct ullage_balloon *ub);
 /* reuse.c */
 void ullage_reuse_note(struct ullage_balloon *ub, u64 given, u64 taken);
 unsigned int ullage_reuse_ms(struct ullage_balloon *ub);
+void ullage_reuse_begin(struct ullage_balloon *ub);
 unsigned long ullage_reuse_wait(struct ullage_balloon *ub, u64 fresh);
 void ullage_reuse_reset(struct ullage_balloon *ub);
 
