@@ -25,6 +25,8 @@
 #define CORE_DELAY	(2 * HZ)
 /* A pass that comes when the last one's pause is over, give or take a busy CPU. */
 #define SAME_BURST	(HZ / 20)
+/* Long after the wait that decides about a pass. */
+#define AFTER_CALM	(600 * HZ)
 
 /* Jiffies until the rate allows the next report. */
 static unsigned long debt(struct ullage_balloon *ub)
@@ -112,7 +114,29 @@ static void arm(struct ullage_balloon *ub, unsigned long delay, enum ullage_why 
 	}
 	WRITE_ONCE(ub->why, why);
 	trace_pace(jiffies_to_msecs(delay), why);
+	/*
+	 * A pass that is refused has isolated blocks already, and they go to the
+	 * tail of their list, behind those that the host has: the guest would
+	 * take those next, and make the host find memory for nothing.
+	 */
+	if (why == ULLAGE_WHY_REUSE && delay) {
+		mod_delayed_work(system_wq, &ub->calm_work, delay);
+		delay = AFTER_CALM;
+	} else {
+		cancel_delayed_work(&ub->calm_work);
+	}
 	ullage_arm_pass(ub, delay);
+}
+
+/* Has the guest come to rest? Then the pass may begin. */
+static void calm_fn(struct work_struct *work)
+{
+	struct ullage_balloon *ub =
+		container_of(to_delayed_work(work), struct ullage_balloon, calm_work);
+
+	if (READ_ONCE(ub->ending))
+		return;
+	arm(ub, ullage_reuse_wait(ub, ullage_budget_look(ub, 0, 0, 0)), ULLAGE_WHY_REUSE);
 }
 
 /* The core has asked for a pass in 2 s, after the first block freed in a while. */
@@ -263,6 +287,7 @@ void ullage_pace_init(struct ullage_balloon *ub)
 	spin_lock_init(&ub->budget_lock);
 	ub->reported_at = jiffies - HZ;
 	INIT_DELAYED_WORK(&ub->small_work, small_fn);
+	INIT_DELAYED_WORK(&ub->calm_work, calm_fn);
 }
 
 /* Nothing is owed and nothing is held back. */

@@ -280,10 +280,10 @@ int ullage_reporting_apply(struct ullage_balloon *ub)
 }
 
 /*
- * What arms the core's work goes first: the trigger, and the timer for few
- * blocks. A last pass may still set that timer, so it is looked for again when
- * passes have ended, and with it what it may have armed; such a pass would end
- * at once. When this returns no page is on its way to the host.
+ * What arms the core's work goes first: the trigger, and the timers for few
+ * blocks and for calm. A last pass may still set those, so they are looked for
+ * again when passes have ended, and with them what they may have armed; such a
+ * pass would end at once. When this returns no page is on its way to the host.
  */
 void ullage_reporting_stop(struct ullage_balloon *ub)
 {
@@ -294,6 +294,7 @@ void ullage_reporting_stop(struct ullage_balloon *ub)
 	WRITE_ONCE(ub->ending, true);
 	page_reporting_unregister(&ub->prdev);
 	cancel_delayed_work_sync(&ub->small_work);
+	cancel_delayed_work_sync(&ub->calm_work);
 	cancel_delayed_work_sync(&ub->prdev.work);
 	ullage_set_core_order(ub->core_order);
 	ub->reporting = false;

@@ -314,6 +314,8 @@ struct ullage_balloon {
 	unsigned long small_until;
 	unsigned long reported_at;
 	struct delayed_work small_work;
+	/* Looks whether a guest that takes memory back has come to rest. */
+	struct delayed_work calm_work;
 	/* The budget: bytes that the host has and the guest did not take again. */
 	spinlock_t budget_lock;
 	u64 given;

@@ -15,7 +15,8 @@ GUEST_MIB, SPARE_MIB = 1536, 1280  # and what of it programs can have
 LOADS = {"hackbench": {2: "/hackbench -g 4 -l {}", 4: "/hackbench -g 4 -l {}"},
          "faults": {2: "/load faults 128 {} 2", 4: "/load faults 64 {} 4"}}
 LENGTHS = {"hackbench": (15, 60), "faults": (2, 6)}  # unmeasured, measured
-SPEND_SECONDS = 60  # at most
+SPEND_SECONDS = 30  # at most
+REST = 13  # seconds after which nothing that waits for calm waits on
 AFTER = 1.0  # what is freed at a load's end is reported after it
 SAW_MIB, SAW_MS = 1024, (500, 1000, 2000, 4000)
 # What lay idle before a turn was the host's, as it should be, and comes back with its first teeth, once. So do
@@ -43,11 +44,14 @@ STALL_HOW = ("{share} of {ours} and {theirs} samples, one a ms, from the freeing
 
 
 def spend(vm):
-    """Churns until the guest's budget has nothing left of what it saves up."""
+    """Churns until the guest's budget has nothing left of what it saves up, and comes to rest."""
     usage, began = Usage(vm), time.monotonic()
     while counters(vm).get("budget_left_us", 0) > 0 and time.monotonic() < began + SPEND_SECONDS:
         vm.must(f"/load saw {SAW_MIB} 500 500 500", 120)
-    return {**usage.since(), "seconds": time.monotonic() - began, "left_us": counters(vm).get("budget_left_us", 0)}
+    spent = {**usage.since(), "seconds": time.monotonic() - began,
+             "left_us": counters(vm).get("budget_left_us", 0)}
+    vm.settle(REST)
+    return spent
 
 
 def discard_seconds(vm, times=3):
