@@ -24,9 +24,9 @@
  * At most so much in one request: QEMU discards it in one go in its main loop,
  * where its monitor and other devices wait meanwhile.
  */
-#define REQUEST_MAX	SZ_8M
+#define REQUEST_MAX	(3 * SZ_4M)
 /* And so long a rest after each: the main loop's lock is not a fair one. */
-#define REQUEST_REST_US	50
+#define REQUEST_REST_US	20
 /*
  * The CPU time of a report is taken from the clock, because the scheduler's
  * account is up to a tick behind. A pass that was preempted has cost no more
