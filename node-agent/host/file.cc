@@ -85,6 +85,10 @@ Result<std::uint64_t> Inode(const Fd& fd) {
   return static_cast<std::uint64_t>(status.st_ino);
 }
 
+std::string PathOf(const Roots& roots, const Fd& fd) {
+  return roots.proc + "/self/fd/" + std::to_string(fd.get());
+}
+
 Result<std::string> ReadFileAt(int directory, const char* name, std::size_t limit) {
   const Fd file(openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) return FromErrno(errno, name);

@@ -52,6 +52,11 @@ Result<Fd> OpenDirectory(const std::string& path);
 /// while it is open.
 Result<std::uint64_t> Inode(const Fd& fd);
 
+/// A path that leads to what `fd` has open, and to nothing else, for as long as it is open, and for
+/// this process alone: for interfaces that take only a path. It is a magic link, so what happens to
+/// the names by which `fd` was opened does not matter.
+std::string PathOf(const Roots& roots, const Fd& fd);
+
 /// The file `name` below `directory`, at most `limit` bytes; a longer one is kInvalid. A cgroup
 /// that vanishes while it is read (ENOENT, ENODEV) is kGone.
 Result<std::string> ReadFileAt(int directory, const char* name, std::size_t limit);
