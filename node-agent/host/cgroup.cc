@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <limits>
+
 #include "node-agent/host/text.h"
 
 namespace ullage::host {
@@ -32,14 +34,6 @@ std::string Join(const std::string& root, std::string_view path) {
 bool HasMemory(const std::string& path) {
   return access((path + '/' + kV2Usage).c_str(), F_OK) == 0 ||
          access((path + '/' + kV1Usage).c_str(), F_OK) == 0;
-}
-
-// Where the hierarchy that counts memory hangs: v1 has a folder a controller, and beside it v2
-// hangs in "unified"; alone, v2 is the root.
-std::string MemoryRoot(const Roots& roots, bool v1) {
-  if (v1) return roots.cgroup + "/memory";
-  const std::string unified = roots.cgroup + "/unified";
-  return access((unified + "/cgroup.procs").c_str(), F_OK) == 0 ? unified : roots.cgroup;
 }
 
 bool NamesMemory(std::string_view controllers) {
@@ -135,18 +129,48 @@ Result<CgroupLine> ParseProcCgroup(std::string_view text) {
   return unified;
 }
 
-Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
-  const std::string file = roots.proc + "/" + std::to_string(pid) + "/cgroup";
-  const auto text = ReadFile(file, kStatLimit);
-  if (!text) return text.error();
-  const auto line = ParseProcCgroup(*text);
-  if (!line) return line.error().In(file);
-  if (line->path.find("/../") != std::string::npos || line->path.ends_with("/..")) {
-    return Error(Code::kInvalid,
-                 file + ": lies outside this cgroup namespace: " + Printable(line->path, 128));
+Result<std::string> ResolveCgroup(std::string_view base, std::string_view path) {
+  const auto invalid = [&](const char* why) {
+    return Error(Code::kInvalid, std::string(why) + ": " + Printable(path, 128));
+  };
+  std::string resolved(base == "/" ? "" : base);
+  if (!path.starts_with('/') || (path.size() > 1 && path.ends_with('/'))) {
+    return invalid("no path of a cgroup");
   }
-  const std::string root = MemoryRoot(roots, line->v1);
-  std::string path = Join(root, line->path);
+  bool down = false;
+  for (std::string_view rest = path.substr(1); !rest.empty();) {
+    const std::string_view name = TakeUntil(rest, '/');
+    if (name == "..") {
+      if (down) return invalid("a way up after a way down");
+      if (resolved.empty()) return invalid("lies outside this cgroup namespace");
+      resolved.resize(resolved.rfind('/'));
+    } else if (name.empty() || name == ".") {
+      return invalid("no path of a cgroup");
+    } else {
+      down = true;
+      resolved.append("/").append(name);
+    }
+  }
+  return resolved.empty() ? "/" : resolved;
+}
+
+Result<CgroupLine> LocateCgroup(const Roots& roots, std::string_view text) {
+  auto line = ParseProcCgroup(text);
+  if (!line) return line;
+  auto path = ResolveCgroup(roots.cgroup_namespace, line->path);
+  if (!path) return path.error();
+  return CgroupLine{*std::move(path), line->v1};
+}
+
+std::string MemoryRoot(const Roots& roots, bool v1) {
+  if (v1) return roots.cgroup + "/memory";
+  const std::string unified = roots.cgroup + "/unified";
+  return access((unified + "/cgroup.procs").c_str(), F_OK) == 0 ? unified : roots.cgroup;
+}
+
+Result<std::string> MemoryCgroupAt(const Roots& roots, const CgroupLine& cgroup) {
+  const std::string root = MemoryRoot(roots, cgroup.v1);
+  std::string path = Join(root, cgroup.path);
   // Up only from a folder that is there: one that vanished meanwhile, or may not be looked into,
   // must not be answered by its parent, which charges everybody.
   while (path.size() > root.size()) {
@@ -155,7 +179,37 @@ Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
     if (HasMemory(path)) return path;
     path.resize(path.rfind('/'));
   }
-  return Error(Code::kInvalid, file + ": no memory cgroup of its own below " + root);
+  return Error(Code::kInvalid, "no memory cgroup of its own below " + root);
+}
+
+Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
+  const std::string file = roots.proc + "/" + std::to_string(pid) + "/cgroup";
+  const auto text = ReadFile(file, kStatLimit);
+  if (!text) return text.error();
+  const auto cgroup = LocateCgroup(roots, *text);
+  if (!cgroup) return cgroup.error().In(file);
+  return MemoryCgroupAt(roots, *cgroup).In(file);
+}
+
+Result<std::vector<std::int32_t>> ParseMembers(std::string_view text) {
+  std::vector<std::int32_t> pids;
+  while (!text.empty()) {
+    const std::string_view line = TakeUntil(text, '\n');
+    const auto pid = ParseUnsigned(line);
+    if (!pid || *pid > std::numeric_limits<std::int32_t>::max()) {
+      return Error(Code::kInvalid, "not a pid: " + Printable(line, 32));
+    }
+    // v2 writes 0 for a process of a pid namespace that the reader does not see.
+    if (*pid != 0) pids.push_back(static_cast<std::int32_t>(*pid));
+  }
+  return pids;
+}
+
+Result<std::vector<std::int32_t>> CgroupMembers(const std::string& path) {
+  const std::string file = path + "/cgroup.procs";
+  const auto text = ReadFile(file, kStatLimit);
+  if (!text) return text.error();
+  return ParseMembers(*text).In(Printable(file));
 }
 
 Result<std::optional<Bytes>> ParseLimit(std::string_view text) {

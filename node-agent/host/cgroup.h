@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "node-agent/host/file.h"
 #include "node-agent/model/bytes.h"
@@ -47,19 +48,43 @@ class MemoryCgroup {
   std::uint64_t inode_;
 };
 
-/// The absolute path of the memory cgroup that charges process `pid`: the v1 "memory" line of
-/// /proc/PID/cgroup, else the v2 "0::" line; from there up to the nearest folder that has memory
-/// accounting (libvirt and systemd put processes into threaded children that have none), but never
-/// the root. kGone when the process or its cgroup ended, kDenied when it may not be looked into.
-Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid);
-
-/// Pure half of it: the path below the cgroup root, from the text of /proc/PID/cgroup.
-/// `v1` tells which hierarchy it belongs to.
+/// One line of /proc/PID/cgroup. `v1` tells which hierarchy `path` belongs to.
 struct CgroupLine {
   std::string path;
   bool v1 = false;
 };
+
+/// The line of the hierarchy that counts memory, from the text of /proc/PID/cgroup: the v1 "memory"
+/// line, else the v2 "0::" line. Its path is the kernel's, which may begin with "/..".
 Result<CgroupLine> ParseProcCgroup(std::string_view text);
+
+/// Where `path`, as /proc/PID/cgroup has it, leads from `base` (Roots::cgroup_namespace): a plain
+/// path from the hierarchy's root. A process outside the reader's cgroup namespace has as many
+/// "/.." before its name as lead up to a common ancestor (cgroup_namespaces(7)). kInvalid: more of
+/// them than there are folders in `base`, or what the kernel does not write.
+Result<std::string> ResolveCgroup(std::string_view base, std::string_view path);
+
+/// Both in one: the plain path in the hierarchy that counts memory, from /proc/PID/cgroup's text.
+Result<CgroupLine> LocateCgroup(const Roots& roots, std::string_view text);
+
+/// The absolute path of the folder that is the root of the hierarchy that counts memory: v1 has a
+/// folder a controller, and beside it v2 hangs in "unified"; alone, v2 is the root.
+std::string MemoryRoot(const Roots& roots, bool v1);
+
+/// The absolute path of the memory cgroup that charges a process in `cgroup` (LocateCgroup's): from
+/// there up to the nearest folder that has memory accounting (libvirt and systemd put processes
+/// into threaded children that have none), but never the root. kGone when the cgroup ended, kDenied
+/// when it may not be looked into.
+Result<std::string> MemoryCgroupAt(const Roots& roots, const CgroupLine& cgroup);
+
+/// The same for process `pid`, by its /proc/PID/cgroup; kGone also when the process ended.
+Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid);
+
+/// The processes in the cgroup whose folder is `path` (not in those below), as this process's pid
+/// namespace numbers them; those that it does not see are left out.
+Result<std::vector<std::int32_t>> CgroupMembers(const std::string& path);
+/// Pure half of it, from the text of cgroup.procs. kInvalid: garbage.
+Result<std::vector<std::int32_t>> ParseMembers(std::string_view text);
 
 /// One value file: digits, or "max" (absent). Garbage is kInvalid.
 Result<std::optional<Bytes>> ParseLimit(std::string_view text);

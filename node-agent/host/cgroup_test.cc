@@ -138,6 +138,61 @@ TEST(MemoryCgroupOf, RefusesAPathOutsideTheNamespace) {
   EXPECT_EQ(MemoryCgroupOf(roots, 7).error().code(), Code::kInvalid);
 }
 
+TEST(MemoryCgroupOf, ResolvesAPathOutsideTheNamespaceFromItsRoot) {
+  const TemporaryTree tree;
+  WriteV2(tree, "cgroup/kubepods/burstable/pod1/c");
+  WriteV2(tree, "cgroup/kubepods/burstable/pod2/c");
+  Roots roots{tree.path("proc"), tree.path("cgroup")};
+  roots.cgroup_namespace = "/kubepods/burstable/pod1/c";
+  tree.Write("proc/7/cgroup", "0::/../../pod2/c\n");
+  EXPECT_EQ(*MemoryCgroupOf(roots, 7), tree.path("cgroup/kubepods/burstable/pod2/c"));
+  tree.Write("proc/7/cgroup", "0::/\n");
+  EXPECT_EQ(*MemoryCgroupOf(roots, 7), tree.path("cgroup/kubepods/burstable/pod1/c"))
+      << "the namespace's root is a container's own cgroup, not the host's root";
+  tree.Write("proc/7/cgroup", "0::/../../../..\n");
+  EXPECT_EQ(MemoryCgroupOf(roots, 7).error().code(), Code::kInvalid) << "the host's root";
+  tree.Write("proc/7/cgroup", "0::/../../../../..\n");
+  EXPECT_EQ(MemoryCgroupOf(roots, 7).error().code(), Code::kInvalid) << "above it";
+}
+
+TEST(ResolveCgroup, WalksAsTheKernelWrites) {
+  constexpr const char* kBase = "/a/b/c";
+  EXPECT_EQ(*ResolveCgroup("/", "/x/y"), "/x/y");
+  EXPECT_EQ(*ResolveCgroup("/", "/"), "/");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/"), "/a/b/c");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/x"), "/a/b/c/x");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/.."), "/a/b");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/../../x/y"), "/a/x/y");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/../../.."), "/");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/../../../x (deleted)"), "/x (deleted)");
+  EXPECT_EQ(*ResolveCgroup(kBase, "/..x"), "/a/b/c/..x") << "only a name";
+  for (const char* bad : {"", "x", "../x", "/../../../..", "/../../../../x", "/x/..", "/../x/../y",
+                          "//", "/x//y", "/x/", "/../", "/.", "/./x"}) {
+    EXPECT_EQ(ResolveCgroup(kBase, bad).error().code(), Code::kInvalid) << bad;
+  }
+  EXPECT_EQ(ResolveCgroup("/", "/../x").error().code(), Code::kInvalid);
+}
+
+TEST(ParseMembers, TakesPidsOnly) {
+  EXPECT_TRUE(ParseMembers("")->empty());
+  EXPECT_EQ(*ParseMembers("7\n4194304\n"), (std::vector<std::int32_t>{7, 4194304}));
+  EXPECT_EQ(*ParseMembers("0\n7\n0\n"), std::vector<std::int32_t>{7})
+      << "those of a pid namespace that is not seen";
+  for (const char* bad : {"x\n", "-1\n", "7 8\n", "\n", "2147483648\n"}) {
+    EXPECT_EQ(ParseMembers(bad).error().code(), Code::kInvalid) << bad;
+  }
+}
+
+TEST(CgroupMembers, ReadsThemOfOneFolder) {
+  const TemporaryTree tree;
+  tree.Write("g/cgroup.procs", "7\n8\n");
+  tree.Write("g/below/cgroup.procs", "9\n");
+  EXPECT_EQ(CgroupMembers(tree.path("g"))->size(), 2U);
+  EXPECT_EQ(CgroupMembers(tree.path("h")).error().code(), Code::kGone);
+  tree.Write("g/cgroup.procs", std::string(1 << 20, '1'));
+  EXPECT_EQ(CgroupMembers(tree.path("g")).error().code(), Code::kInvalid) << "bounded";
+}
+
 TEST(ParseKeyed, FindsTheKeyItself) {
   constexpr const char* kText = "MemTotal:       2048 kB\nMemFree: 7 kB\nMemFreeX: 9 kB\nanon 5\n";
   EXPECT_EQ(*ParseKeyed(kText, "MemTotal"), Bytes::MiB(2));

@@ -16,6 +16,9 @@ namespace ullage::host {
 struct Roots {
   std::string proc = "/proc";
   std::string cgroup = "/sys/fs/cgroup";
+  /// What "/" in /proc/PID/cgroup stands for, as a path in the hierarchy that counts memory: its
+  /// root, but in a container with a cgroup namespace of its own (CgroupNamespaceRoot).
+  std::string cgroup_namespace = "/";
 };
 
 /// Where modules hang in a guest, as its own agent sees it; nothing of this machine.

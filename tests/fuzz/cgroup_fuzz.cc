@@ -20,7 +20,14 @@ class Tree {
   }
   void Find(std::string_view text) const {
     folder_.Write("proc/1/cgroup", text);
-    const auto path = host::MemoryCgroupOf(roots_, 1);
+    for (const char* base : {"/", "/a"}) From(base);
+  }
+
+ private:
+  void From(const char* base) const {
+    host::Roots roots = roots_;
+    roots.cgroup_namespace = base;
+    const auto path = host::MemoryCgroupOf(roots, 1);
     if (!path) return Require(IsShowable(path.error().message()), "an error can be shown");
     const auto clean = std::filesystem::path(path->c_str()).lexically_normal().string();
     Require(clean.starts_with(roots_.cgroup + "/memory") ||
@@ -28,7 +35,6 @@ class Tree {
             "a path stays below its hierarchy");
   }
 
- private:
   Folder folder_;
   host::Roots roots_;
 };

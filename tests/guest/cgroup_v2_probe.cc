@@ -18,6 +18,7 @@
 #include <string>
 
 #include "node-agent/host/cgroup.h"
+#include "node-agent/host/cgroup_namespace.h"
 
 namespace ullage {
 namespace {
@@ -30,6 +31,13 @@ constexpr std::int64_t kTouched = std::int64_t{64} << 20;
 // The kernel charges in batches of 64 pages a CPU, and the child has pages of its own.
 constexpr std::int64_t kSlack = std::int64_t{4} << 20;
 const std::string kRoot = "/sys/fs/cgroup";
+// An agent's container and a launcher's, as the kubelet and CRI-O (with crun) lay them out.
+const std::string kUid = "460c5c93-8784-4c49-862e-0612f852352e";
+const std::string kBurstable = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod";
+const std::string kHome =
+    kBurstable + "460c5c93_8784_4c49_862e_0612f852352e.slice/crio-1.scope/container";
+const std::string kOther =
+    "/kubepods.slice/kubepods-pod11111111_2222_4333_8444_555555555555.slice/crio-2.scope";
 
 int checks = 0;
 int failures = 0;
@@ -237,6 +245,25 @@ void ChecksOfRemoval(const std::string& path, const MemoryCgroup& cgroup, Child&
   RemoveCgroup(path);
 }
 
+// Runs there, too: with the host's hierarchy in sight, as an agent's pod mounts it, and the pod's
+// UID, each process is found. 0 or 8.
+int ResolvedFromPrivateNamespace(int outside) {
+  Roots roots;
+  const auto root = host::CgroupNamespaceRoot(roots, kUid, getpid());
+  if (!root || *root != kHome) {
+    std::printf("# namespace: %s\n", root ? root->c_str() : Said(root).c_str());
+    return 8;
+  }
+  roots.cgroup_namespace = *root;
+  const auto own = MemoryCgroupOf(roots, getpid());
+  const auto sibling = MemoryCgroupOf(roots, outside);
+  const auto parent = MemoryCgroupOf(roots, getppid());
+  if (own && *own == kRoot + kHome && sibling && *sibling == kRoot + kOther && !parent) return 0;
+  std::printf("# resolved: %s, %s, %s\n", own ? own->c_str() : Said(own).c_str(),
+              sibling ? sibling->c_str() : Said(sibling).c_str(), Said(parent).c_str());
+  return 8;
+}
+
 // Runs in a process that has made a cgroup namespace of its own; 0 when all is as it should be.
 int FromPrivateNamespace(int outside, const std::string& mounted) {
   const auto refused = [](const Result<std::string>& path) {
@@ -248,6 +275,7 @@ int FromPrivateNamespace(int outside, const std::string& mounted) {
   int bad = 0;
   if (!refused(parent)) std::printf("# parent: %s\n", Said(parent).c_str()), bad = 1;
   if (!refused(sibling)) std::printf("# sibling: %s\n", Said(sibling).c_str()), bad = 1;
+  bad |= ResolvedFromPrivateNamespace(outside);
   // Mounted anew, as in a container, the hierarchy's root is the process's own. It may be refused,
   // as a root, but no other may stand for it.
   mkdir(mounted.c_str(), 0755);
@@ -260,14 +288,26 @@ int FromPrivateNamespace(int outside, const std::string& mounted) {
   return bad;
 }
 
+// `path` below the root, each folder on the way counting memory.
+void MakeCgroups(const std::string& path) {
+  for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
+    Write(MakeCgroup(path.substr(1, at - 1)) + "/cgroup.subtree_control", "+memory");
+  }
+  MakeCgroup(path.substr(1));
+}
+// Up to `end`, which stays.
+void RemoveCgroups(std::string path, const std::string& end) {
+  for (; path != end; path.resize(path.rfind('/'))) RemoveCgroup(kRoot + path);
+}
+
 void ChecksOfNamespaces() {
-  const std::string home = MakeCgroup("private");
-  const std::string other = MakeCgroup("other");
+  MakeCgroups(kHome);
+  MakeCgroups(kOther);
   {
-    const Child outside(other);
+    const Child outside(kRoot + kOther);
     const pid_t pid = fork();
     if (pid == 0) {
-      const bool in = Write(home + "/cgroup.procs", "0") &&
+      const bool in = Write(kRoot + kHome + "/cgroup.procs", "0") &&
                       unshare(CLONE_NEWCGROUP | CLONE_NEWNS) == 0 &&
                       mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
       _exit(in ? FromPrivateNamespace(outside.pid(), "/tmp/cgroup") : 64);
@@ -275,12 +315,13 @@ void ChecksOfNamespaces() {
     int status = 0;
     waitpid(pid, &status, 0);
     const int bad = WIFEXITED(status) ? WEXITSTATUS(status) : 64;
-    Check(bad < 4, "a private cgroup namespace can be made", std::to_string(bad));
+    Check((bad & (4 | 64)) == 0, "a private cgroup namespace can be made", std::to_string(bad));
     Check((bad & 1) == 0, "from there processes outside it are refused in so many words");
     Check((bad & 2) == 0, "and its own root is not mistaken for another");
+    Check((bad & 8) == 0, "but found by who knows his pod's UID and sees the host's hierarchy");
   }
-  RemoveCgroup(home);
-  RemoveCgroup(other);
+  RemoveCgroups(kOther, "/kubepods.slice");
+  RemoveCgroups(kHome, "");
 }
 
 int Run() {
