@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/publishers/socket_claim.h"
 
-#include <fcntl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +10,7 @@
 
 #include "node-agent/api/target.h"
 #include "node-agent/host/text.h"
+#include "node-agent/host/unix_socket.h"
 
 namespace ullage::publishers {
 namespace {
@@ -20,57 +18,19 @@ namespace {
 constexpr char kStaging[] = "/.ullage-XXXXXX";
 constexpr char kStagedName[] = "/s";
 
-std::string Folder(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 Status CheckPath(const std::string& path) {
-  const std::string shown = host::Printable(path);
-  if (path.empty() || path.front() != '/' || path.back() == '/') {
-    return Error(Code::kInvalid, "socket '" + shown + "' is no absolute path of a file");
-  }
-  if (path.find('\0') != std::string::npos) {
-    return Error(Code::kInvalid, "socket '" + shown + "' holds a NUL byte");
-  }
-  const std::size_t staged = Folder(path).size() + sizeof kStaging + sizeof kStagedName - 2;
-  if (path.size() > api::kSocketPathLimit || staged > api::kSocketPathLimit) {
-    return Error(Code::kInvalid, "socket '" + shown + "' is too long: the kernel takes at most " +
-                                     std::to_string(api::kSocketPathLimit) + " bytes, and " +
-                                     "its folder must leave 17 of them");
-  }
-  return Ok();
+  const Status fit = host::CheckSocketPath(path, api::kSocketPathLimit);
+  if (!fit) return fit.error();
+  const std::size_t staged = host::FolderOf(path).size() + sizeof kStaging + sizeof kStagedName - 2;
+  if (staged <= api::kSocketPathLimit) return Ok();
+  return Error(Code::kInvalid, "socket '" + host::Printable(path) +
+                                   "' is too long: the kernel takes at most " +
+                                   std::to_string(api::kSocketPathLimit) + " bytes, and " +
+                                   "its folder must leave 17 of them");
 }
 
-// What a connection attempt finds at a socket.
-Status CheckNobodyAnswers(const std::string& path) {
-  const host::Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!probe.valid()) return host::FromErrno(errno, "making a socket");
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  const int rc = connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  if (rc == 0 || errno == EAGAIN) {
-    return Error(Code::kExists, "another agent answers on " + host::Printable(path) +
-                                    ": stop it, or choose another socket");
-  }
-  if (errno == ECONNREFUSED || errno == ENOENT) return Ok();
-  return host::FromErrno(errno, "asking who listens on " + host::Printable(path));
-}
-
-// Only nothing at all, or a socket that nobody listens on, may be replaced.
 Status CheckReplaceable(const std::string& path) {
-  struct stat found {};
-  if (lstat(path.c_str(), &found) != 0) {
-    if (errno == ENOENT) return Ok();
-    return host::FromErrno(errno, host::Printable(path));
-  }
-  if (!S_ISSOCK(found.st_mode)) {
-    return Error(Code::kExists, host::Printable(path) +
-                                    " exists and is no socket: it is left alone; remove it or "
-                                    "choose another socket");
-  }
-  return CheckNobodyAnswers(path);
+  return host::CheckSocketFree(path, "another agent");
 }
 
 Result<host::Fd> Lock(const std::string& path) {
@@ -99,15 +59,15 @@ SocketClaim::SocketClaim(SocketClaim&& other) noexcept
 Result<SocketClaim> SocketClaim::Take(const std::string& path) {
   const Status fit = CheckPath(path);
   if (!fit) return fit.error();
-  const Status made = host::MakeDirectories(Folder(path), 0755);
+  const Status made = host::MakeDirectories(host::FolderOf(path), 0755);
   if (!made) return made.error();
   Result<host::Fd> lock = Lock(path);
   if (!lock) return lock.error();
   const Status replaceable = CheckReplaceable(path);
   if (!replaceable) return replaceable.error();
-  std::string folder = Folder(path) + kStaging;
+  std::string folder = host::FolderOf(path) + kStaging;
   if (mkdtemp(folder.data()) == nullptr) {  // 0700
-    return host::FromErrno(errno, "making a folder in " + host::Printable(Folder(path)));
+    return host::FromErrno(errno, "making a folder in " + host::Printable(host::FolderOf(path)));
   }
   return SocketClaim(path, std::move(folder), *std::move(lock));
 }
