@@ -58,9 +58,4 @@ Result<DomainFacts> ParseDomainXml(std::string_view xml);
 /// The promise in the model's terms; the name is made safe to show.
 VmSpec ToSpec(const DomainFacts& facts);
 
-/// The same document with free page reporting on at its balloon; for the persistent definition.
-/// Nothing else is changed but XML's own liberties (quotes, an encoding line).
-/// kNotFound: it has no virtio balloon; kInvalid: as ParseDomainXml, or not UTF-8.
-Result<std::string> WithFreePageReporting(std::string_view xml);
-
 }  // namespace ullage::qemu

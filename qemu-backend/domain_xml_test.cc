@@ -213,41 +213,5 @@ TEST(DomainXml, ReadsADeclaredEncoding) {
   EXPECT_EQ(facts.bad_setting, "");
 }
 
-TEST(WithFreePageReporting, SwitchesOnAndLeavesTheRest) {
-  const std::string before = Domain({.metadata = Ullage("placement='reclaimed'") + "<!-- kept -->",
-                                     .balloon = "<memballoon model='virtio' autodeflate='on'>"
-                                                "<stats period='1'/></memballoon>"});
-  const auto after = WithFreePageReporting(before);
-  ASSERT_TRUE(after.ok()) << after.error().message();
-  EXPECT_THAT(*after, HasSubstr("<!-- kept -->"));
-  EXPECT_THAT(*after, HasSubstr("<stats period=\"1\"/>"));
-  const DomainFacts facts = MustParse(*after);
-  EXPECT_EQ(facts.balloon.free_page_reporting, true);
-  EXPECT_EQ(facts.balloon.autodeflate, true);
-  EXPECT_EQ(facts.placement, Placement::kReclaimed);
-  EXPECT_EQ(facts.memory, Bytes::GiB(1));
-  const auto again = WithFreePageReporting(*after);
-  ASSERT_TRUE(again.ok());
-  EXPECT_EQ(*again, *after);
-}
-
-TEST(WithFreePageReporting, TurnsAnOffIntoOn) {
-  const auto after = WithFreePageReporting(
-      Domain({.balloon = "<memballoon model='virtio' freePageReporting='off'/>"}));
-  ASSERT_TRUE(after.ok());
-  EXPECT_EQ(MustParse(*after).balloon.free_page_reporting, true);
-}
-
-TEST(WithFreePageReporting, NeedsAVirtioBalloonAndGoodText) {
-  for (const char* balloon :
-       {"", "<memballoon model='none'/>", "<memballoon model='xen'/>", "<memballoon/>"}) {
-    const auto after = WithFreePageReporting(Domain({.balloon = balloon}));
-    ASSERT_FALSE(after.ok()) << balloon;
-    EXPECT_EQ(after.error().code(), Code::kNotFound);
-  }
-  EXPECT_EQ(WithFreePageReporting(Domain({.name = "caf\xE9"})).error().code(), Code::kInvalid);
-  EXPECT_EQ(WithFreePageReporting("garbage").error().code(), Code::kInvalid);
-}
-
 }  // namespace
 }  // namespace ullage::qemu

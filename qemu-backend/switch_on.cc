@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qemu-backend/switch_on.h"
 
-#include "qemu-backend/domain_xml.h"
+#include "qemu-backend/balloon_xml.h"
 
 namespace ullage::qemu {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as a libvirt domain: read, and rewritten with free page reporting on.
-#include "qemu-backend/domain_xml.h"
+#include "qemu-backend/balloon_xml.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace ullage::fuzz {
