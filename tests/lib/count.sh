@@ -13,6 +13,12 @@ note_failure() {
 	printf 'FAILED  %s\n' "$1"
 }
 
+# skip NAME REASON
+skip() {
+	skipped=$((skipped + 1))
+	printf 'skip    %s: %s\n' "$1" "$2"
+}
+
 # run NAME COMMAND… : one check; its output is shown when it fails.
 run() {
 	local name=$1 log start=$SECONDS
