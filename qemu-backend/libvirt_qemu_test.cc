@@ -12,7 +12,6 @@
 #include "node-agent/host/temporary_tree.h"
 #include "qemu-backend/directory.h"
 #include "qemu-backend/domain_xml.h"
-#include "qemu-backend/thread.h"
 
 // libvirt's own pretended hypervisor, "test:///default", lives in its client library: one running
 // domain called "test", no daemon, no QEMU.
@@ -117,9 +116,3 @@ TEST(Libvirt, CarriesADirectory) {
 
 }  // namespace
 }  // namespace ullage::qemu
-
-// Instead of gtest's own main: a test leaves a thread behind in libvirt.
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  ullage::qemu::Leave(RUN_ALL_TESTS());
-}
