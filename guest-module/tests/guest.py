@@ -45,6 +45,13 @@ def cpio(entries):
     return bytes(out)
 
 
+def framed(command):
+    """As init wants it. The emulated port of a busy guest now and then loses the first bytes of a
+    line, as a rule a trigger level of its FIFO (8), which are spaces here."""
+    assert "\n" not in command and command.isascii()
+    return f"{'':32}#{len(command)}:{command}"
+
+
 def initramfs(tree, version, modules, work):
     """busybox, the modules of the bus and of disks, our programs, and the balloon drivers to try."""
     def read(path):
@@ -279,17 +286,17 @@ class Guest:
 
     def run(self, command, timeout=60):
         """(status, output) of a shell command line in the guest."""
-        assert "\n" not in command
-        # The emulated port of a busy guest now and then loses the first bytes of a line, a trigger
-        # level of its FIFO (8): a shell does not miss spaces.
-        self.shell.send(" " * 32 + command)
-        output, status = self._answer(timeout)
-        return int(status), output
+        for _ in range(5):
+            self.shell.send(framed(command))
+            output, status = self._answer(timeout)
+            if status != "lost":
+                return int(status), output
+        raise RuntimeError(f"the guest's serial port loses every line: {command}")
 
     def find_again(self):
         """The shell answers in step again after its serial port may have dropped something."""
         for attempt in range(10):
-            self.shell.send(f"echo awake-{attempt}")
+            self.shell.send(framed(f"echo awake-{attempt}"))
             try:
                 while self.shell.read(3) != f"awake-{attempt}":
                     pass

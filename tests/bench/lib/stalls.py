@@ -7,7 +7,7 @@ import time
 
 from lib import stats
 from lib.lab import MIB, BenchError
-from lib.vm import DISK
+from lib.vm import DISK, guest
 
 PERIOD = 0.001
 SAMPLES = "/tmp/samples"
@@ -52,7 +52,7 @@ def drain(vm, mib, seconds):
     """Frees so much at once. {took: seconds to 95 % of it (None: not seen), mib, idle, pings, writes}: the
     latencies of pings and writes from the freeing until then, and those of the pings in the second before."""
     base = vm.settle()
-    vm.shell.send(f"/load drain {mib} {seconds} {DISK} {SAMPLES}")
+    vm.shell.send(guest.framed(f"/load drain {mib} {seconds} {DISK} {SAMPLES}"))
     _says(vm, "touched")
     added = vm.charge() - base
     pinger = Pinger(vm)
