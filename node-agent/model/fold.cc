@@ -111,6 +111,7 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   snapshot.grants_complete = samples.grants_complete;
   snapshot.vms_fault = std::move(samples.vms_fault);
   snapshot.guest_changes = std::move(samples.guest_changes);
+  snapshot.node = std::move(samples.node);
   snapshot.carried = previous.carried;
   return snapshot;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "node-agent/model/bytes.h"
+#include "node-agent/model/node.h"
 #include "node-agent/model/time.h"
 #include "node-agent/model/vm.h"
 
@@ -61,6 +62,7 @@ struct Samples {
   std::vector<Grant> grants;
   bool grants_complete = false;  ///< the grants name every VM that may run here
   std::vector<GuestChange> guest_changes;
+  std::optional<NodeSample> node;  ///< absent: there is no Kubernetes here
 };
 
 }  // namespace ullage

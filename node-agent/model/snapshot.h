@@ -53,6 +53,7 @@ struct Snapshot {
   bool grants_complete = false;
   std::string vms_fault;
   std::vector<GuestChange> guest_changes;
+  std::optional<NodeSample> node;  ///< absent: there is no Kubernetes here
   Carried carried;
 };
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node-agent/model/bytes.h"
+#include "node-agent/model/time.h"
+#include "node-agent/model/vm.h"
+
+namespace ullage {
+
+/// A pod that is bound to this node and has not ended (core/v1 Pod, phase neither Succeeded nor
+/// Failed), as the scheduler counts it.
+struct PodSample {
+  std::string uid;
+  std::string name_space;
+  std::string name;
+  Bytes memory;             ///< effective memory request, pod overhead included
+  Bytes reclaimable;        ///< effective request of ullage.io/reclaimable-memory
+  std::optional<VmId> vmi;  ///< UID of the VMI whose launcher it is (kubevirt.io/created-by)
+  std::string fault;        ///< what of it could not be read; what could is counted
+};
+
+/// A VirtualMachineInstance that has, or is about to have, a launcher on this node.
+struct VmiSample {
+  VmSpec spec;  ///< id: metadata.uid; name: <namespace>/<name>
+  std::string name_space;
+  std::string name;
+  std::string launcher;   ///< UID of its pod here (status.activePods); empty: none yet
+  std::string exempt;     ///< why it is left alone, for people; empty: it is not
+  std::string hints_off;  ///< why KubeVirt gives it no free page reporting; empty: it does
+  bool leaving = false;   ///< a migration away from this node is under way
+  std::string fault;      ///< what of it could not be read; the defaults apply
+};
+
+/// What the API server says of this node. Absent in a snapshot: there is no Kubernetes here.
+struct NodeSample {
+  std::string name;
+  std::string uid;
+  std::optional<BootTime> heard_at;  ///< when every collection was last known to be followed;
+                                     ///< absent: not all of them were listed yet
+  std::string fault;                 ///< why it is not followed now
+  std::optional<Bytes> allocatable;  ///< status.allocatable["memory"]
+  std::optional<Bytes> published;    ///< status.capacity of our resource; absent: no such key
+  std::vector<PodSample> pods;       ///< sorted by uid
+  std::vector<VmiSample> vmis;       ///< sorted by id
+  std::string policy;                ///< the ReclaimPolicy in force; empty: none
+  std::string policy_fault;          ///< why none is, where one should be
+};
+
+}  // namespace ullage
