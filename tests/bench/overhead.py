@@ -28,8 +28,8 @@ MODULES = {"ours": "ullage_balloon", "theirs": "virtio_balloon"}
 COST_BAR, SAW_BAR, STALL_BAR = 0.01, 1.05, 2.0
 
 LOAD_HOW = ("`{command}` in turns in two guests of {mib} MiB with {cpus} vCPUs, both with our module, reporting on "
-            "in one and off in the other; the one has spent what its budget had saved up, the other has all of its "
-            "memory from the host")
+            "in one and off in the other; the one has churned for up to {spend:g} s to spend what its budget saves up, "
+            "the other has all of its memory from the host")
 COST_HOW = ("the module's own CPU time, the bytes reported at {discard:.0f} us a GiB of QEMU's main loop (seen on "
             "a quiet guest in this run), huge pages that the host faulted in (bytes given back + what the charge "
             "rose by), on minus off, at {fault:.0f} us each (seen in this run), through QEMU's CPU with reporting off, to {after:g} s after its end; ours is "
@@ -37,8 +37,8 @@ COST_HOW = ("the module's own CPU time, the bytes reported at {discard:.0f} us a
 WALL_HOW = "seconds; pair by pair {interval}; emulation is noisy; "
 SAW_HOW = ("seconds to allocate, touch and free {mib} MiB (a byte in each huge page: in small pages emulation "
            "needs more than the shortest period), {which}, in "
-           "turns in two guests of {guest} MiB with {cpus} vCPUs; ours is reporting on, its budget's savings "
-           "spent, theirs off; pair by pair {interval}")
+           "turns in two guests of {guest} MiB with {cpus} vCPUs; ours is reporting on, after a "
+           "churn to spend its budget's savings, theirs off; pair by pair {interval}")
 STALL_HOW = ("{share} of {ours} and {theirs} samples, one a ms, from the freeing of {mib} MiB to 95 % of it out "
              "of the host's charge; a guest of {guest} MiB with {cpus} vCPUs; {what}")
 
@@ -157,7 +157,7 @@ def paired(on, off):
 def say_loads(cpus, data, prices):
     for name, pairs in data.items():
         how = LOAD_HOW.format(command=LOADS[name][cpus].format(LENGTHS[name][1]).lstrip("/"), mib=GUEST_MIB,
-                              cpus=cpus)
+                              cpus=cpus, spend=SPEND_SECONDS)
         parts = shares(pairs, prices)
         detail = ", ".join(f"{key} {statistics.median(one[key] for one in parts):+.2%}"
                            for key in ("module", "discards", "faults"))
