@@ -298,8 +298,10 @@ Result<HttpHead> CpprestTransport::Exchange(const HttpRequest& request, const Ht
   });
   if (sent) return *sent;
   auto head = Follow(*wire, limits, stop, receive);
-  wire->Leave();
+  // In this order: cancelling closes the connection, while an exchange that merely ended badly
+  // would leave it for the next one, in the midst of its body.
   if (!head) cancel.cancel();
+  wire->Leave();
   return head;
 }
 
