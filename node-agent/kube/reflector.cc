@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <system_error>
 
 #include "node-agent/host/text.h"
@@ -90,6 +91,9 @@ void WatchLoop::Hear() {
 void WatchLoop::Fail(const Error& error, std::optional<milliseconds> retry_after,
                      const std::stop_token& stop) {
   if (stop.stop_requested()) return;
+  if (error.code() == Code::kNotFound) {
+    retry_after = std::max(retry_after.value_or(milliseconds(0)), options_.absent_rest);
+  }
   state_.Failed(error.code(), retry_after);
   // An expired version is part of the protocol; the list that follows makes up for it.
   if (error.code() == Code::kGone) return;

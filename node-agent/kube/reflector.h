@@ -53,6 +53,9 @@ struct WatchOptions {
   milliseconds list_deadline{30000};  ///< of one page
   std::size_t line_limit = std::size_t{8} << 20;
   BackoffRange backoff{};
+  /// A collection that the server does not know (404: its CRD is not installed) is asked for again
+  /// only after this.
+  milliseconds absent_rest{0};
 };
 
 /// Takes what WatchLoop reads, as JSON.
@@ -126,6 +129,7 @@ ULLAGE_KUBE_MESSAGES(Pod);
 ULLAGE_KUBE_MESSAGES(Lease);
 ULLAGE_KUBE_MESSAGES(VirtualMachineInstance);
 ULLAGE_KUBE_MESSAGES(VirtualMachineInstanceMigration);
+ULLAGE_KUBE_MESSAGES(ReclaimPolicy);
 #undef ULLAGE_KUBE_MESSAGES
 
 /// A Feed that reads objects of one type.

@@ -82,7 +82,7 @@ class WatchLoopTest : public testing::Test {
   TypedFeed<k8s::Pod> feed_{diary_};
   std::stop_source stop_;
   WatchOptions options_{{"a=b", ""}, milliseconds(150000), seconds(300), milliseconds(30000), 300,
-                        kOneRest};
+                        kOneRest,    seconds(60)};
   WatchLoop loop_{client_, {kPods}, options_, feed_};
 };
 
@@ -167,6 +167,15 @@ TEST_F(WatchLoopTest, HonoursRetryAfterOfListsAndWatches) {
   Run();
   EXPECT_THAT(time_.rests, ElementsAre(milliseconds(3100), milliseconds(4100)));
   EXPECT_THAT(diary_.lines, ElementsAre("fault", "all", "fine", "fault"));
+}
+
+TEST_F(WatchLoopTest, WhatTheServerDoesNotKnowIsAskedForSeldom) {
+  server_->Say(404, "");
+  server_->Say(403, "");
+  server_->Say(200, List(10, ""));
+  Run();
+  EXPECT_THAT(time_.rests, ElementsAre(milliseconds(60100), milliseconds(100)));
+  EXPECT_THAT(diary_.lines, ElementsAre("fault", "fault", "all", "fine"));
 }
 
 TEST_F(WatchLoopTest, ASilentWatchIsBrokenOffAndGoesOnWhereItWas) {
