@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "node-agent/model/mode.h"
 #include "node-agent/model/params.h"
 #include "node-agent/model/result.h"
 #include "node-agent/model/time.h"
@@ -11,11 +12,7 @@
 
 namespace ullage::agent {
 
-enum class Mode {
-  kObserve,  ///< measures and forecasts; changes nothing and refuses nobody
-  kPublish,  ///< publishes capacity, admits VMs on it, switches hinting on
-  kReclaim,  ///< also takes memory back
-};
+using ullage::Mode;
 
 /// The agent's configuration: a YAML file, read once, compiled into this and never asked again.
 /// docs/config.md lists every key; a test holds the two together.
@@ -45,18 +42,6 @@ struct Config {
 
   PolicyParams policy;  ///< guest.parameters are in here
 };
-
-constexpr const char* Name(Mode mode) {
-  switch (mode) {
-    case Mode::kObserve:
-      return "observe";
-    case Mode::kPublish:
-      return "publish";
-    case Mode::kReclaim:
-      return "reclaim";
-  }
-  return "observe";
-}
 
 /// Compiles `text`. An unknown key, one that stands twice, a value of the wrong type or out of its
 /// bounds is kInvalid, with the line ("3: policy.growth: …").

@@ -76,6 +76,23 @@ void TakeGrant(VmState& vm, const Grant& grant) {
   vm.promised = vm.ordinary + vm.reclaimed;
 }
 
+// What the scheduler counts is what the pod asked for, whatever QEMU should need by our own sum.
+void TakeRequests(VmState& vm, const Grant& grant) {
+  vm.reclaimed = grant.reclaimed;
+  vm.ordinary = grant.ordinary;
+  vm.promised = vm.ordinary + vm.reclaimed;
+}
+
+// What its owner says today, and not what QEMU was started with; but the larger guest of the two.
+void TakeVmi(VmState& vm, const VmiSample& vmi) {
+  const Bytes most = std::max(vm.spec.guest_memory, vmi.spec.guest_memory);
+  vm.spec = vmi.spec;
+  vm.spec.guest_memory = most;
+  vm.exempt = vmi.exempt;
+  vm.hints_off = vmi.hints_off;
+  vm.leaving = vmi.leaving;
+}
+
 }  // namespace
 
 Bytes Promised(const VmSpec& spec, const Overhead& overhead) {
@@ -100,7 +117,12 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   for (const Grant& grant : samples.grants) {
     auto [at, bound] = vms.try_emplace(grant.spec.id);
     if (bound) at->second = FromGrant(grant, overhead);
-    TakeGrant(at->second, grant);
+    samples.node ? TakeRequests(at->second, grant) : TakeGrant(at->second, grant);
+  }
+  if (samples.node) {
+    for (const VmiSample& vmi : samples.node->vmis) {
+      if (const auto vm = vms.find(vmi.spec.id); vm != vms.end()) TakeVmi(vm->second, vmi);
+    }
   }
 
   Snapshot snapshot;

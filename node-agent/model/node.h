@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "node-agent/model/bytes.h"
+#include "node-agent/model/mode.h"
+#include "node-agent/model/params.h"
 #include "node-agent/model/time.h"
 #include "node-agent/model/vm.h"
 
@@ -21,6 +23,9 @@ struct PodSample {
   Bytes reclaimable;        ///< effective request of ullage.io/reclaimable-memory
   std::optional<VmId> vmi;  ///< UID of the VMI whose launcher it is (kubevirt.io/created-by)
   std::string fault;        ///< what of it could not be read; what could is counted
+  /// What its cgroup charges, without page cache that no process uses: not available to others, so
+  /// it need not be kept for this pod once more. Absent: unknown.
+  std::optional<Bytes> working_set{};
 };
 
 /// A VirtualMachineInstance that has, or is about to have, a launcher on this node.
@@ -39,15 +44,18 @@ struct VmiSample {
 struct NodeSample {
   std::string name;
   std::string uid;
-  std::optional<BootTime> heard_at;  ///< when every collection was last known to be followed;
-                                     ///< absent: not all of them were listed yet
-  std::string fault;                 ///< why it is not followed now
-  std::optional<Bytes> allocatable;  ///< status.allocatable["memory"]
-  std::optional<Bytes> published;    ///< status.capacity of our resource; absent: no such key
-  std::vector<PodSample> pods;       ///< sorted by uid
-  std::vector<VmiSample> vmis;       ///< sorted by id
-  std::string policy;                ///< the ReclaimPolicy in force; empty: none
-  std::string policy_fault;          ///< why none is, where one should be
+  std::optional<BootTime> heard_at;    ///< when every collection was last known to be followed;
+                                       ///< absent: not all of them were listed yet
+  std::string fault;                   ///< why it is not followed now
+  std::optional<Bytes> allocatable;    ///< status.allocatable["memory"]
+  std::optional<Bytes> published;      ///< status.capacity of our resource; absent: no such key
+  std::vector<PodSample> pods;         ///< sorted by uid
+  std::vector<VmiSample> vmis;         ///< sorted by id
+  std::string policy;                  ///< the ReclaimPolicy in force; empty: none
+  std::string policy_fault;            ///< why none is, where one should be, or what in it is wrong
+  std::optional<Mode> max_mode;        ///< the most that the policy allows; absent: no policy
+  std::optional<PolicyParams> params;  ///< the configuration's, with the policy's over them;
+                                       ///< absent: no policy
 };
 
 }  // namespace ullage

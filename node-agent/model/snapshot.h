@@ -12,7 +12,7 @@ namespace ullage {
 /// One VM as the policy sees it.
 struct VmState {
   VmSpec spec;
-  Bytes promised;   ///< L: guest memory and QEMU's overhead; what the scheduler counts
+  Bytes promised;   ///< L: guest memory and QEMU's overhead; on Kubernetes its pod's requests
   Bytes ordinary;   ///< the part of L that stands on memory promised once
   Bytes reclaimed;  ///< the part of L that stands on reclaimable capacity
   std::optional<Bytes> resident;
@@ -34,6 +34,9 @@ struct VmState {
   bool bound_only = false;  ///< granted, no QEMU seen yet
   bool stalled = false;
   std::string fault;
+  std::string exempt{};     ///< why it is left alone, for people; empty: it is not
+  std::string hints_off{};  ///< why KubeVirt gives it no free page reporting; empty: it does
+  bool leaving = false;     ///< it migrates away
 };
 
 /// What the last tick left for this one: the only memory that the policy has.

@@ -10,13 +10,20 @@
 namespace ullage::policy {
 namespace {
 
+// A watch that is silent for longer has lost its server (kube/reflector.h gives it 150 s).
+constexpr seconds kFollowedFor{180};
+
 bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
   return seen && now - *seen <= limit;
 }
 
-// L − R: what the VM was promised and does not hold.
+// The most that the VM can come to hold: L, but where KubeVirt promises less than the guest has
+// (memoryOvercommit) the guest's own size.
+Bytes Ceiling(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_memory); }
+
+// L − R: what the VM may claim and does not hold.
 Bytes Rest(const VmState& vm) {
-  return std::max(vm.promised - vm.resident.value_or(Bytes()), Bytes());
+  return std::max(Ceiling(vm) - vm.resident.value_or(Bytes()), Bytes());
 }
 
 // g: what the VM may claim within the horizon. Whoever is unknown, or already stands on reclaimed
@@ -25,7 +32,9 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
   const Bytes rest = Rest(vm);
   const auto whole = [&](std::string why) { return VmDecision{vm.spec.id, rest, std::move(why)}; };
   if (vm.bound_only) return whole("admitted, no QEMU seen yet: its whole promise is still to come");
+  if (!vm.exempt.empty()) return whole("left alone: " + vm.exempt);
   if (!vm.resident) return whole("its charge is unknown: " + vm.fault);
+  if (vm.leaving) return whole("it migrates away: until it has left it may claim all");
   if (vm.spec.reclaim == Reclaim::kOff) return whole("reclaim is off: counted as fully used");
   if (vm.reclaimed > Bytes()) {
     return whole("it stands on reclaimed memory: its slack is never lent on");
@@ -38,7 +47,7 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
     return whole("watched for less than " + std::to_string(params.history_min.count()) +
                  " s since its guest started: what it never touched it may still want");
   }
-  const Bytes allowance = vm.promised * params.growth;
+  const Bytes allowance = Ceiling(vm) * params.growth;
   return {vm.spec.id, std::min(allowance, rest),
           "may grow by " + InMiB(std::min(allowance, rest)) + " of the " + InMiB(rest) +
               " it does not hold"};
@@ -48,9 +57,41 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
 Bytes Buffer(const Snapshot& snapshot, Bytes total, const PolicyParams& params) {
   Bytes buffer = total * params.buffer_of_host;
   for (const VmState& vm : snapshot.vms) {
-    buffer = std::max(buffer, std::min(Rest(vm), vm.promised * params.buffer_of_vm));
+    buffer = std::max(buffer, std::min(Rest(vm), Ceiling(vm) * params.buffer_of_vm));
   }
   return buffer;
+}
+
+// The node's pods that are no VMs.
+struct Others {
+  Bytes promised;  // their requests
+  Bytes granted;   // of which on reclaimable capacity
+  Bytes not_held;  // and what of them they have yet to claim: what is unknown, whole
+};
+Others OthersOf(const Snapshot& snapshot) {
+  Others others;
+  if (!snapshot.node) return others;
+  for (const PodSample& pod : snapshot.node->pods) {
+    if (pod.vmi) continue;
+    const Bytes promised = pod.memory + pod.reclaimable;
+    others.promised += promised;
+    others.granted += pod.reclaimable;
+    others.not_held += std::max(promised - pod.working_set.value_or(Bytes()), Bytes());
+  }
+  return others;
+}
+
+// U: what ordinary admission still sells. On Kubernetes that is the scheduler, which counts the
+// requests of all pods; absent where the node does not say how much it sells.
+std::optional<Bytes> Unsold(const Snapshot& snapshot, Bytes ordinary, const PolicyParams& params) {
+  if (!snapshot.node) {
+    if (!snapshot.host.total) return std::nullopt;
+    return std::max(*snapshot.host.total - params.reserve - ordinary, Bytes());
+  }
+  if (!snapshot.node->allocatable) return std::nullopt;
+  Bytes sold;
+  for (const PodSample& pod : snapshot.node->pods) sold += pod.memory;
+  return std::max(*snapshot.node->allocatable - sold, Bytes());
 }
 
 CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams& params) {
@@ -59,6 +100,8 @@ CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams
   terms.available = *snapshot.host.available - params.reserve;
   terms.buffer = Buffer(snapshot, total, params);
   terms.unsold = plan.capacity.unsold;
+  const Others other_pods = OthersOf(snapshot);
+  terms.not_ours = other_pods.not_held;
   Bytes claims;  // Σ(L − R)
   for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
     terms.growth += plan.vms[i].growth;
@@ -67,7 +110,7 @@ CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams
   const Bytes others = terms.buffer + terms.unsold + terms.not_ours;
   terms.bound = terms.available + terms.recoverable - terms.growth - others;
   terms.bound_full = terms.available - claims - others;
-  terms.cap = total * params.ratio_cap - plan.capacity.promised;
+  terms.cap = total * params.ratio_cap - plan.capacity.promised - other_pods.promised;
   return terms;
 }
 
@@ -78,7 +121,8 @@ struct Risen {
 
 // Down at once, up only after a quiet time and by small steps: a capacity that swings is one that
 // schedulers place VMs on and take them off again.
-Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const PolicyParams& params) {
+Risen Follow(Bytes target, bool may_rise, Bytes granted, const Snapshot& snapshot,
+             const PolicyParams& params) {
   Carried was = snapshot.carried;
   const BootTime now = snapshot.at.boot;
   // What was bound since the last tick came out of C: a bind alone leaves the published sum as it
@@ -86,6 +130,7 @@ Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const Policy
   const Bytes bound = std::max(granted - was.granted, Bytes());
   was.additional = std::max(was.additional - bound, Bytes());
   was.granted = granted;
+  if (!may_rise) target = std::min(target, was.additional);
   if (target <= was.additional) return {target, {target, granted, std::nullopt, was.last_rise}};
   Carried carry = was;
   carry.rise_since = was.rise_since.value_or(now);
@@ -107,8 +152,37 @@ Risen Follow(Bytes target, Bytes granted, const Snapshot& snapshot, const Policy
   return {carry.additional, carry};
 }
 
-std::string Why(const Capacity& capacity, Bytes target, const PolicyParams& params) {
+// The API server may have promised what is not known here yet: C holds or falls, and never rises.
+bool Followed(const Snapshot& snapshot) {
+  if (!snapshot.node) return true;
+  return snapshot.node->fault.empty() &&
+         Fresh(snapshot.node->heard_at, snapshot.at.boot, kFollowedFor);
+}
+
+// Why nothing at all may be promised in addition; empty: something may.
+std::string Blind(const Snapshot& snapshot, const PolicyParams& params) {
+  if (!snapshot.host.total || !snapshot.host.available) {
+    return "the host's memory is unknown: " + snapshot.host.fault;
+  }
+  if (snapshot.node && !snapshot.node->heard_at) {
+    return "what was promised on this node is unknown: " + snapshot.node->fault;
+  }
+  if (snapshot.node && !snapshot.node->allocatable) {
+    return "how much memory the node sells is unknown: it has no allocatable memory";
+  }
+  if (!Fresh(snapshot.vms_listed_at, snapshot.at.boot, params.stale_after)) {
+    return "who runs here is unknown: " + snapshot.vms_fault;
+  }
+  return "";
+}
+
+std::string Why(const Snapshot& snapshot, const Capacity& capacity, Bytes target,
+                const PolicyParams& params) {
   const CapacityTerms& terms = *capacity.terms;
+  if (capacity.additional < target && !Followed(snapshot)) {
+    return InMiB(target) +
+           " would be safe; nothing rises while the API server is away: " + snapshot.node->fault;
+  }
   if (capacity.additional < target) {
     return InMiB(target) + " would be safe; rising slowly (after " +
            std::to_string(params.rise_delay.count()) + " s of quiet)";
@@ -123,6 +197,7 @@ void AddActions(const Snapshot& snapshot, Plan& plan) {
     const bool offered_later = vm.proof.at_next_start.value_or(true);
     if (vm.hinting != Hinting::kNotOffered || offered_later) continue;
     if (vm.spec.reclaim == Reclaim::kOff) continue;
+    if (!vm.exempt.empty() || !vm.hints_off.empty()) continue;
     plan.actions.push_back({Action::Kind::kSwitchHintingOn, vm.spec.id,
                             "QEMU does not offer free page reporting; switched on for its next "
                             "start"});
@@ -140,26 +215,21 @@ Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
     capacity.ordinary += vm.ordinary;
     plan.vms.push_back(Growth(vm, snapshot, params));
   }
-  const bool host_known = snapshot.host.total && snapshot.host.available;
-  if (host_known) {
-    capacity.unsold = std::max(*snapshot.host.total - params.reserve - capacity.ordinary, Bytes());
-  }
+  capacity.granted += OthersOf(snapshot).granted;
+  capacity.unsold = Unsold(snapshot, capacity.ordinary, params).value_or(Bytes());
   Bytes target;
-  if (!host_known) {
-    capacity.reason = "the host's memory is unknown: " + snapshot.host.fault;
-  } else if (!Fresh(snapshot.vms_listed_at, snapshot.at.boot, params.stale_after)) {
-    capacity.reason = "who runs here is unknown: " + snapshot.vms_fault;
-  } else {
+  capacity.reason = Blind(snapshot, params);
+  if (capacity.reason.empty()) {
     capacity.terms = Sum(snapshot, plan, params);
     target = std::max(std::min(capacity.terms->bound, capacity.terms->cap), Bytes());
     target = target.FloorTo(params.quantum);
   }
-  const Risen risen = Follow(target, capacity.granted, snapshot, params);
+  const Risen risen = Follow(target, Followed(snapshot), capacity.granted, snapshot, params);
   plan.carry = risen.carry;
   capacity.additional = risen.additional;
   capacity.published = capacity.granted + capacity.additional;
   if (capacity.terms) {
-    capacity.reason = Why(capacity, target, params);
+    capacity.reason = Why(snapshot, capacity, target, params);
     AddActions(snapshot, plan);
   }
   DecideGuestParameters(snapshot, params, plan);

@@ -26,7 +26,7 @@ std::string Becomes(const std::string& name, const std::string& value, const cha
 }
 
 void Set(const Snapshot& snapshot, const VmState& vm, const PolicyParams& params, Plan& plan) {
-  if (!vm.module) return;
+  if (!vm.module || !vm.exempt.empty()) return;
   for (const auto& [name, value] : params.guest_parameters) {
     const std::string* current = Find(vm.module->parameters, name);
     const std::string* written = Find(vm.module->written, name);
