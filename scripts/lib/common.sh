@@ -51,6 +51,18 @@ unpack_package() (
 	mv -T tree "$2"
 )
 
+# The installed busybox-static, or one that is unpacked only for this: it excludes busybox.
+find_busybox() {
+	local unpacked
+	if [ "$(dpkg-query -W -f '${db:Status-Status}' busybox-static 2>/dev/null)" = installed ]; then
+		command -v busybox
+		return
+	fi
+	unpacked=$(cache_dir)/busybox-static
+	unpack_package busybox-static "$unpacked"
+	find "$unpacked" -name busybox -type f -perm -1 -print -quit
+}
+
 # A pid alone may be recycled, so a process is recorded as "PID STARTTIME BOOT".
 process_identity() {
 	local pid=$1 stat

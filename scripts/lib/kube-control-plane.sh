@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by scripts/kube-lab, which sets dir, state and parts.
 # shellcheck disable=SC2154
-# etcd, API server, scheduler and controller manager on loopback ports of their own.
-
-service_range=10.96.0.0/16
-service_address=10.96.0.1
+# etcd, API server, scheduler and controller manager on loopback ports of their own. With a node the
+# API server has the address of the kubernetes service instead, where pods look for it.
 
 # Prints the first of a block of free ports. It lies below the range from which the kernel takes ports
 # for outgoing connections, so nobody comes upon them by chance.
@@ -41,11 +39,25 @@ port() {
 	kube-apiserver) echo $((first + 2)) ;;
 	kube-scheduler) echo $((first + 3)) ;;
 	kube-controller-manager) echo $((first + 4)) ;;
+	kubelet) echo $((first + 5)) ;;
+	kubelet-health) echo $((first + 6)) ;;
 	*) die "no port for $1" ;;
 	esac
 }
 
-server() { printf 'https://127.0.0.1:%s\n' "$(port kube-apiserver)"; }
+# Networks of their own for each lab of this machine: ports come in tens, so these are too.
+lab_network() { # NUMBER : of the lab's networks, without the last byte
+	local block=$((($(cat "$state/port") - 20000) / 10))
+	printf '10.%d.%d\n' $(($1 + block / 250)) $((block % 250))
+}
+service_network() { lab_network 210; }
+pod_network() { lab_network 200; }
+# The first of the range is the kubernetes service, as everywhere.
+service_address() { printf '%s.1\n' "$(service_network)"; }
+
+server_address() { if [ -e "$state/with-node" ]; then service_address; else echo 127.0.0.1; fi; }
+server_port() { if [ -e "$state/with-node" ]; then echo 443; else port kube-apiserver; fi; }
+server() { printf 'https://%s:%s\n' "$(server_address)" "$(server_port)"; }
 
 fetch() { curl --silent --show-error --noproxy '*' --max-time 20 --cacert "$dir/keys/ca.crt" "$@"; }
 
@@ -87,7 +99,7 @@ define_apiserver() {
 	define_daemon kube-apiserver "$parts/kube-apiserver" \
 		--etcd-servers "https://127.0.0.1:$(port etcd)" --etcd-cafile "$keys/ca.crt" \
 		--etcd-certfile "$keys/server.crt" --etcd-keyfile "$keys/server.key" \
-		--bind-address 127.0.0.1 --secure-port "$(port kube-apiserver)" --cert-dir "$dir/keys" \
+		--bind-address "$(server_address)" --secure-port "$(server_port)" --cert-dir "$dir/keys" \
 		--advertise-address 127.0.0.1 --endpoint-reconciler-type none \
 		--tls-cert-file "$keys/server.crt" --tls-private-key-file "$keys/server.key" \
 		--client-ca-file "$keys/ca.crt" --token-auth-file "$keys/tokens.csv" \
@@ -95,7 +107,7 @@ define_apiserver() {
 		--service-account-key-file "$keys/service-accounts.pem" \
 		--service-account-signing-key-file "$keys/service-accounts.pem" \
 		--service-account-issuer https://kubernetes.default.svc \
-		--service-cluster-ip-range "$service_range" --allow-privileged=true \
+		--service-cluster-ip-range "$(service_network).0/25" --allow-privileged=true \
 		--kubelet-client-certificate "$keys/kubelet-client.crt" \
 		--kubelet-client-key "$keys/kubelet-client.key" \
 		--kubelet-preferred-address-types InternalIP
@@ -143,6 +155,8 @@ daemon_ready() {
 	etcd) etcd_ready ;;
 	kube-apiserver) quiet_api GET /readyz ;;
 	kube-scheduler | kube-controller-manager) client_ready "$1" ;;
+	kubelet) node_ready ;;
+	containerd) containerd_ready ;;
 	esac
 }
 
@@ -152,7 +166,8 @@ start_control_plane() {
 	# Held until all of them listen: another lab then finds these ports taken.
 	take_lock "$(cache_dir)/.kube-lab.lock"
 	free_ports 10 >"$state/port"
-	make_keys "$service_address" >"$dir/log/openssl" 2>&1 || {
+	[ ! -e "$state/with-node" ] || start_holder
+	make_keys "$(service_address)" >"$dir/log/openssl" 2>&1 || {
 		tail -n 5 "$dir/log/openssl" >&2
 		die "openssl failed"
 	}

@@ -25,7 +25,24 @@ start_daemon() {
 	mapfile -d '' -t argv <"$state/$1.argv"
 	# Nothing of the caller's environment, proxies above all.
 	spawn "$dir/log/$1" "$state/$1" env -i "PATH=$PATH" "HOME=$dir" "${argv[@]}"
+	[ "${argv[0]}" != nsenter ] || record_inner "$1"
 	await "$1" daemon_ready "$1"
+}
+
+# nsenter and unshare stay in front of what they start in another PID namespace, and do not pass on signals.
+record_inner() {
+	local outer inner
+	outer=$(daemon_pid "$1") || die_with_log "$1"
+	await "$1" has_inner "$outer"
+	process_identity "$inner" >"$state/$1.inner" || die_with_log "$1"
+	mv "$state/$1.inner" "$state/$1"
+}
+# Until one of the two runs, spawn's shell does, which has children of its own.
+has_inner() {
+	case $(cat "/proc/$1/comm" 2>/dev/null) in
+	nsenter | unshare) inner=$(pgrep -P "$1") ;;
+	*) return 1 ;;
+	esac
 }
 
 # stop_daemon NAME [SIGNAL]
@@ -41,16 +58,19 @@ stop_daemons() {
 
 # await NAME CMD... : until CMD succeeds, but not after the daemon NAME has died.
 await() {
-	local name=$1
+	local name=$1 ready=''
 	shift
-	wait_until 60 succeeds_or_gone "$name" "$@" || true
-	"$@" && return
-	say "kube-lab: the last that $name said:"
-	tail -n 20 "$dir/log/$name" >&2
-	die "$name is not ready ($*)"
+	wait_until 120 ready_or_gone "$name" "$@" || true
+	[ -z "$ready" ] || return 0
+	die_with_log "$name" "$*"
 }
-succeeds_or_gone() {
+ready_or_gone() {
 	local name=$1
 	shift
-	"$@" || daemon_gone "$name"
+	if "$@"; then ready=1; else daemon_gone "$name"; fi
+}
+die_with_log() {
+	say "kube-lab: the last that $1 said:"
+	tail -n 20 "$dir/log/$1" >&2
+	die "$1 is not ready${2:+ ($2)}"
 }

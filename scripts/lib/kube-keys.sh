@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Sourced by scripts/kube-lab, which sets dir and state.
+# Sourced by scripts/kube-lab, which sets dir, state and node_name.
 # shellcheck disable=SC2154
 # Who may do what in the lab: a certification authority of its own, the key that signs service account
 # tokens, and a user with a token for each program and each test.
@@ -68,5 +68,5 @@ add_users() {
 	add_user restricted restricted
 	add_user kube-scheduler system:kube-scheduler
 	add_user kube-controller-manager system:kube-controller-manager
-	add_user kubelet system:node:ullage-lab system:nodes
+	add_user kubelet "system:node:$node_name" system:nodes
 }
