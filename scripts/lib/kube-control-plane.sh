@@ -157,6 +157,7 @@ daemon_ready() {
 	kube-scheduler | kube-controller-manager) client_ready "$1" ;;
 	kubelet) node_ready ;;
 	containerd) containerd_ready ;;
+	vmi-standin) grep -qs STAND-IN "$dir/log/vmi-standin" ;;
 	esac
 }
 
