@@ -49,6 +49,15 @@ create_node_cgroups() {
 			cat "$mount/cpuset.cpus" >"$group/cpuset.cpus"
 			cat "$mount/cpuset.mems" >"$group/cpuset.mems"
 		fi
+		[ -z "$node_mib" ] || limit_memory "$group" || die "cannot limit the memory of $group"
+	done
+}
+
+# Of a group of the memory controller's; others have nothing to limit.
+limit_memory() {
+	local file
+	for file in "$1"/memory.{max,limit_in_bytes}; do
+		[ ! -e "$file" ] || { echo $((node_mib << 20)) >"$file" || return; }
 	done
 }
 
@@ -93,6 +102,12 @@ write_containerd_config() {
 }
 
 write_kubelet_config() {
+	local reserved=0
+	if [ -n "$node_mib" ]; then
+		# The rest of this machine, less what evictionHard takes off as well.
+		reserved=$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 1024 - node_mib - 100))
+		[ "$reserved" -ge 0 ] || die "start: this machine has no $node_mib MiB"
+	fi
 	: >"$dir/etc/resolv.conf"
 	# imageGC: what is not in use is removed at 100 %, never; the lab's image cannot be pulled again.
 	cat >"$dir/etc/kubelet.yaml" <<-END
@@ -115,6 +130,7 @@ write_kubelet_config() {
 		makeIPTablesUtilChains: false
 		resolvConf: $dir/etc/resolv.conf
 		imageGCHighThresholdPercent: 100
+		systemReserved: {memory: ${reserved}Mi}
 		evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 	END
 }
