@@ -87,6 +87,16 @@ TEST_F(ProgramsTest, CtlShowsWhatTheAgentSays) {
   EXPECT_THAT(nobody.err, HasSubstr("'nobody'"));
 }
 
+TEST_F(ProgramsTest, CtlCleansUpOnlyWhereItIsTold) {
+  const Ended lost =
+      Run("env -u KUBECONFIG -u KUBERNETES_SERVICE_HOST " + ctl_ + "cluster-cleanup");
+  EXPECT_EQ(lost.code, 2);
+  EXPECT_THAT(lost.err, StartsWith("ullagectl: no way to an API server: "));
+  const Ended half = Run(ctl_ + "cluster-cleanup --after-pods a=b");
+  EXPECT_EQ(half.code, 2);
+  EXPECT_THAT(half.err, HasSubstr("--namespace"));
+}
+
 TEST_F(ProgramsTest, CtlStopsWhenNobodyReadsOrOnCtrlC) {
   FakeAgent agent(socket_);
   agent.snapshot = OneVm();

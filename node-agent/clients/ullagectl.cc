@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What anyone with the right to the agent's socket types: top, capacity, explain.
+// What anyone with the right to the agent's socket types: top, capacity, explain; and what a
+// cluster's administrator does: cluster-cleanup.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -12,8 +13,11 @@
 
 #include "node-agent/api/target.h"
 #include "node-agent/clients/channel.h"
+#include "node-agent/clients/cleanup.h"
 #include "node-agent/clients/screen.h"
 #include "node-agent/clients/views.h"
+#include "node-agent/kube/cpprest_transport.h"
+#include "node-agent/kube/kubeconfig.h"
 
 namespace ullage::clients {
 namespace {
@@ -28,6 +32,8 @@ struct Arguments {
   std::string vm;
   bool once = false;
   unsigned count = 0;  // 0: until interrupted
+  std::string kubeconfig;
+  CleanupOptions cleanup;
   bool json() const { return output == "json"; }
 };
 
@@ -165,6 +171,48 @@ int Explain(const Arguments& arguments) {
   return kDone;
 }
 
+int ClusterCleanup(const Arguments& arguments) {
+  const auto access = arguments.kubeconfig.empty()
+                          ? kube::InCluster(kube::PodEnvironment::OfThisProcess())
+                          : kube::LoadKubeconfig(arguments.kubeconfig);
+  if (!access) {
+    std::cerr << "ullagectl: no way to an API server: " << access.error().message() << '\n';
+    return kUsage;
+  }
+  const auto transport = kube::MakeTransport(*access);
+  if (!transport) return Fail(transport.error());
+  kube::RealPause pause;
+  const host::SystemClock clock;
+  const kube::Client client(*transport, {pause, clock, kube::SystemRandom()});
+  const auto left = CleanUp(client, arguments.cleanup,
+                            [](const std::string& line) { std::cout << line << std::endl; });
+  if (!left) return Fail(left.error());
+  if (left->none()) return kDone;
+  std::cerr << "ullagectl: not everything is gone: ";
+  if (left->failed > 0) std::cerr << left->failed << " failed; ";
+  if (left->held > 0) {
+    std::cerr << left->held << " nodes are held by the VMs above; stop or migrate those and ";
+  }
+  std::cerr << "run this again\n";
+  return kUnreachable;
+}
+
+CLI::App* AddClusterCleanup(CLI::App& app, Arguments& arguments) {
+  CLI::App* cleanup = app.add_subcommand(
+      "cluster-cleanup", "take what Ullage published from a whole cluster; after its agents ended");
+  cleanup
+      ->add_option("--kubeconfig", arguments.kubeconfig,
+                   "of an administrator; without it the service account of this pod")
+      ->envname("KUBECONFIG");
+  CLI::Option* name_space =
+      cleanup->add_option("--namespace", arguments.cleanup.name_space, "of --after-pods");
+  cleanup
+      ->add_option("--after-pods", arguments.cleanup.after_pods,
+                   "label selector; first waits 2 minutes at most until no such pod runs")
+      ->needs(name_space);
+  return cleanup;
+}
+
 int Run(int argc, char** argv) {
   CLI::App app("What Ullage's agent on this host sees and decides.", "ullagectl");
   app.set_version_flag("--version", "ullagectl " ULLAGE_VERSION);
@@ -185,6 +233,7 @@ int Run(int argc, char** argv) {
   CLI::App* capacity = app.add_subcommand("capacity", "what may be promised, as a sum");
   CLI::App* explain = app.add_subcommand("explain", "why one VM counts as it does");
   explain->add_option("VM", arguments.vm, "name or UUID")->required();
+  CLI::App* cleanup = AddClusterCleanup(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -193,6 +242,7 @@ int Run(int argc, char** argv) {
   QuietGrpc();
   if (*top) return Top(arguments);
   if (*capacity) return Capacity(arguments);
+  if (*cleanup) return ClusterCleanup(arguments);
   return Explain(arguments);
 }
 
