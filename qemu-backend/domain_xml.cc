@@ -106,6 +106,30 @@ std::optional<bool> ReadAgentChannel(const xmlNode* root) {
   return std::nullopt;
 }
 
+// Whether a device's memory is the guest's own, pinned: QEMU then takes what the guest returns and
+// discards nothing (ram_block_discard_disable: hw/vfio/common.c, hw/virtio/vhost-vdpa.c; the
+// balloon's report handler asks it). USB and SCSI devices copy.
+bool Passes(const xmlNode* device) {
+  const std::string type = Attribute(device, "type").value_or("");
+  return type == "pci" || type == "mdev" || type == "hostdev" || type == "vdpa";
+}
+
+// What holds the guest's memory for good, whatever the guest returns.
+std::string ReadPinned(const xmlNode* root) {
+  const xmlNode* devices = Child(root, "devices");
+  for (const char* kind : {"hostdev", "interface"}) {
+    for (const xmlNode* node = Child(devices, kind); node != nullptr;
+         node = tree::Next(node->next, kind)) {
+      if (Passes(node)) return "a device is passed through (VFIO): QEMU discards nothing";
+    }
+  }
+  if (Child(root, "launchSecurity") != nullptr) return "confidential: its memory is pinned";
+  const xmlNode* backing = Child(root, "memoryBacking");
+  if (Child(backing, "locked") != nullptr) return "its memory is locked";
+  if (Child(backing, "hugepages") != nullptr) return "its memory is huge pages of the host's pool";
+  return "";
+}
+
 Status ReadVcpus(const xmlNode* root, DomainFacts& facts) {
   const xmlNode* node = Child(root, "vcpu");
   if (node == nullptr) return Ok();  // libvirt's default is 1
@@ -139,6 +163,7 @@ Result<DomainFacts> Read(const xmlNode* root) {
   facts.current_memory = Amount(Child(root, "currentMemory"));
   if (const Status vcpus = ReadVcpus(root, facts); !vcpus) return vcpus.error();
   facts.balloon = tree::ReadBalloon(root);
+  facts.pinned = ReadPinned(root);
   facts.agent_connected = ReadAgentChannel(root);
   ReadSettings(root, facts);
   return facts;

@@ -42,6 +42,7 @@ struct DomainFacts {
   std::optional<Bytes> current_memory;  ///< <currentMemory>: what the balloon leaves
   std::uint32_t vcpus = 1;              ///< at least 1, at most kMaxVcpus
   BalloonDevice balloon;
+  std::string pinned;  ///< why returned memory stays with the host's charge; empty: nothing says so
   std::optional<bool> agent_connected;  ///< absent: no channel for a guest agent
   GuestAccess guest_access = GuestAccess::kUnset;
   Placement placement = Placement::kStandard;

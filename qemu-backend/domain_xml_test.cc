@@ -51,6 +51,27 @@ std::string Refusal(const std::string& xml) {
   return facts.error().message();
 }
 
+TEST(DomainXml, KnowsWhatPinsTheGuestsMemory) {
+  const auto pinned = [](const std::string& devices, const std::string& more = "") {
+    return MustParse(Domain({.more = more, .balloon = devices})).pinned;
+  };
+  EXPECT_EQ(pinned(""), "");
+  EXPECT_EQ(pinned("<hostdev mode='subsystem' type='usb'/><hostdev mode='subsystem' type='scsi'/>"
+                   "<interface type='ethernet'/>"),
+            "");
+  for (const std::string type : {"pci", "mdev"}) {
+    EXPECT_THAT(pinned("<hostdev type='usb'/><hostdev mode='subsystem' type='" + type + "'/>"),
+                HasSubstr("VFIO"));
+  }
+  for (const std::string type : {"hostdev", "vdpa"}) {
+    EXPECT_THAT(pinned("<interface type='" + type + "'/>"), HasSubstr("VFIO"));
+  }
+  EXPECT_THAT(pinned("", "<launchSecurity type='sev'/>"), HasSubstr("confidential"));
+  EXPECT_THAT(pinned("", "<memoryBacking><locked/></memoryBacking>"), HasSubstr("locked"));
+  EXPECT_THAT(pinned("", "<memoryBacking><hugepages/></memoryBacking>"), HasSubstr("huge pages"));
+  EXPECT_EQ(pinned("", "<memoryBacking><source type='memfd'/></memoryBacking>"), "");
+}
+
 TEST(DomainXml, ReadsWhatKubeVirtMakes) {
   const DomainFacts facts =
       MustParse(Domain({.metadata = "<kubevirt xmlns='http://kubevirt.io'><uid/></kubevirt>"}));

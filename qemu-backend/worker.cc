@@ -50,6 +50,7 @@ Worker::Worker(std::shared_ptr<Common> common, const DomainRef& domain,
   if (first) {
     facts_.spec = ToSpec(*first);
     facts_.hinting.balloon = first->balloon.present;
+    facts_.exempt = first->pinned;
   } else {
     facts_.spec.guest_memory = Bytes::Max();
     faults_[kDefinition] = first.error().message();
@@ -273,6 +274,7 @@ bool Worker::ReadDefinitions() {
   facts_.spec.name = host::Printable(domain_.name);
   facts_.hinting.balloon = balloon_.present;
   facts_.hinting.at_next_start = next;
+  facts_.exempt = live->pinned;
   facts_.agent = !may                     ? GuestAgent::kDenied
                  : !live->agent_connected ? GuestAgent::kNoChannel
                  : *live->agent_connected ? GuestAgent::kReads

@@ -48,6 +48,7 @@ VmState FromQemu(VmSample&& sample, const Overhead& overhead) {
   vm.proof = sample.qemu.hinting;
   vm.hinting = Judge(vm.proof);
   vm.guest = sample.qemu.guest;
+  vm.exempt = std::move(sample.qemu.exempt);
   vm.agent = sample.qemu.agent;
   vm.agent_fault = std::move(sample.qemu.agent_fault);
   vm.module = std::move(sample.qemu.module);
@@ -88,7 +89,7 @@ void TakeVmi(VmState& vm, const VmiSample& vmi) {
   const Bytes most = std::max(vm.spec.guest_memory, vmi.spec.guest_memory);
   vm.spec = vmi.spec;
   vm.spec.guest_memory = most;
-  vm.exempt = vmi.exempt;
+  if (!vmi.exempt.empty()) vm.exempt = vmi.exempt;
   vm.hints_off = vmi.hints_off;
   vm.leaving = vmi.leaving;
 }

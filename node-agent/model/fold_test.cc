@@ -80,6 +80,12 @@ TEST(Fold, WatchesEachEpochAnew) {
   EXPECT_EQ(Fold(snapshot, samples, kOverhead).vms[0].watched_since, BootTime(seconds(12)));
 }
 
+TEST(Fold, KeepsWhyAVmIsLeftAlone) {
+  Samples samples = One(100);
+  samples.vms[0].qemu.exempt = "its memory is locked";
+  EXPECT_EQ(Fold({}, std::move(samples), kOverhead).vms[0].exempt, "its memory is locked");
+}
+
 TEST(Fold, UnknownStaysUnknown) {
   Samples samples = One(100);
   samples.vms[0].charge = {};

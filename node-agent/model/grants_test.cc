@@ -106,6 +106,18 @@ TEST(FoldOnANode, TheVmiSaysWhatItsOwnerWantsToday) {
   EXPECT_TRUE(state.leaving);
 }
 
+TEST(FoldOnANode, AVmiThatIsNotExemptTakesNothingBackFromItsDomain) {
+  NodeSample node;
+  node.pods = {Pod("p1", 700, "a")};
+  node.vmis = {Vmi("a")};
+  Samples samples = OnNode(node);
+  VmSample vm;
+  vm.qemu.spec.id.value = "a";
+  vm.qemu.exempt = "its memory is locked";
+  samples.vms.push_back(vm);
+  EXPECT_EQ(Fold({}, std::move(samples), Overhead{}).vms.at(0).exempt, "its memory is locked");
+}
+
 TEST(FoldOnANode, APodWithoutAQemuIsBoundOnly) {
   NodeSample node;
   node.pods = {Pod("p1", 700, "a")};

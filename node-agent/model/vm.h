@@ -84,9 +84,12 @@ struct QemuFacts {
   VmSpec spec;
   Run run = Run::kUnknown;
   std::optional<std::int32_t> pid;
-  std::uint64_t epoch = 0;  ///< rises with each QEMU start and each guest reset seen
+  std::string memory_cgroup;  ///< absolute path of what charges it, where its pod was followed to
+                              ///< it; empty: the cgroup of `pid`
+  std::uint64_t epoch = 0;    ///< rises with each QEMU start and each guest reset seen
   HintingProof hinting;
   GuestStats guest;
+  std::string exempt;  ///< why the host keeps what this guest returns; empty: nothing says so
   GuestAgent agent = GuestAgent::kUnknown;
   std::string agent_fault;  ///< the last thing that failed in the guest; no fault of QEMU's
   std::optional<GuestModule> module;

@@ -96,6 +96,7 @@ TEST(Decide, WhoeverIsUnknownMayClaimAll) {
   EXPECT_EQ(growth([](VmState& vm) { vm.answered_at.reset(); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.answered_at = kNow - seconds(31); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.spec.reclaim = Reclaim::kOff; }), 952);
+  EXPECT_EQ(growth([](VmState& vm) { vm.exempt = "its memory is locked"; }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.reclaimed = Bytes::MiB(64); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.watched_since = kNow - seconds(599); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.watched_since.reset(); }), 952);
@@ -165,6 +166,9 @@ TEST(Decide, SwitchesHintingOnWhereItIsOff) {
   EXPECT_EQ(Decide(snapshot, Params()).actions[0].id.value, "a");
   vm.spec.reclaim = Reclaim::kOff;
   EXPECT_TRUE(Decide(snapshot, Params()).actions.empty()) << "its owner said no";
+  vm.spec.reclaim = Reclaim::kHints;
+  vm.exempt = "its memory is locked";
+  EXPECT_TRUE(Decide(snapshot, Params()).actions.empty()) << "it would bring nothing";
 }
 
 TEST(Admit, GivesOrdinaryMemoryFirst) {

@@ -137,6 +137,7 @@ std::string ToDo(const VmState& vm) {
   if (vm.spec.reclaim == Reclaim::kOff) {
     return "Its owner opted out (reclaim='off'): nothing is done, and it counts in full.";
   }
+  if (!vm.exempt.empty()) return "It is left alone, and counts in full: " + vm.exempt + ".";
   if (vm.bound_only) return "";
   switch (vm.hinting) {
     case Hinting::kNoBalloon:

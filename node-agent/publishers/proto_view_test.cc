@@ -112,6 +112,8 @@ TEST(StateWord, WhatAPersonHasToLookAtComesFirst) {
   EXPECT_EQ(StateWord(vm), "unproven");
   vm.hinting = Hinting::kNotNegotiated;
   EXPECT_EQ(StateWord(vm), "not-negotiated");
+  vm.exempt = "its memory is locked";
+  EXPECT_EQ(StateWord(vm), "exempt");
   vm.spec.reclaim = Reclaim::kOff;
   EXPECT_EQ(StateWord(vm), "opted-out");
   vm.resident.reset();

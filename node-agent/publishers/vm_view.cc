@@ -70,6 +70,7 @@ std::string_view StateWord(const VmState& vm) {
   if (vm.run == Run::kPaused) return "paused";
   if (!vm.resident) return "unknown";
   if (vm.spec.reclaim == Reclaim::kOff) return "opted-out";
+  if (!vm.exempt.empty()) return "exempt";
   switch (vm.hinting) {
     case Hinting::kNoBalloon:
     case Hinting::kNotOffered:
