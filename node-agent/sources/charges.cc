@@ -33,20 +33,28 @@ ChargeSample ReadCgroup(const host::MemoryCgroup& cgroup) {
 
 }  // namespace
 
+Status Charges::Reopen(const std::string& path, Entry& entry) {
+  if (entry.path == path && entry.cgroup) return Ok();
+  entry = {};
+  auto cgroup = host::MemoryCgroup::Open(path);
+  if (!cgroup) return cgroup.error();
+  entry = {path, std::move(*cgroup)};
+  return Ok();
+}
+
 ChargeSample Charges::ReadOne(const QemuFacts& vm, Entry& entry) const {
-  if (!vm.pid) {
+  if (!vm.memory_cgroup.empty()) {
+    if (Status opened = Reopen(vm.memory_cgroup, entry); !opened) {
+      return Unknown(opened.error().message());
+    }
+  } else if (!vm.pid) {
     // libvirt gives no pid while it is away; the cgroup that was found before is still the one.
     if (!entry.cgroup) return Unknown("no process id of its QEMU yet");
   } else {
     // Looked up each time: a QEMU may be moved, and its former cgroup live on.
     const auto path = host::MemoryCgroupOf(roots_, *vm.pid);
     if (!path) return Unknown(path.error().message());
-    if (entry.path != *path || !entry.cgroup) {
-      entry = {};
-      auto cgroup = host::MemoryCgroup::Open(*path);
-      if (!cgroup) return Unknown(cgroup.error().message());
-      entry = {*path, std::move(*cgroup)};
-    }
+    if (Status opened = Reopen(*path, entry); !opened) return Unknown(opened.error().message());
   }
   ChargeSample sample = ReadCgroup(*entry.cgroup);
   if (!sample.resident) entry = {};  // looked up anew at the next tick

@@ -11,7 +11,8 @@
 
 namespace ullage::sources {
 
-/// The memory charged to each VM, read from the cgroup of its QEMU through a folder that stays
+/// The memory charged to each VM, read from the cgroup of its QEMU (QemuFacts.memory_cgroup, else
+/// its pid's) through a folder that stays
 /// open from tick to tick, so that the figures still come when libvirt hangs.
 class Charges {
  public:
@@ -26,6 +27,7 @@ class Charges {
     std::string path;
     std::optional<host::MemoryCgroup> cgroup;
   };
+  static Status Reopen(const std::string& path, Entry& entry);
   ChargeSample ReadOne(const QemuFacts& vm, Entry& entry) const;
 
   host::Roots roots_;

@@ -57,6 +57,22 @@ TEST_F(ChargesTest, AVanishedCgroupIsUnknownAndANewQemuIsFound) {
   EXPECT_EQ(charges_.Read({Vm("A", 9)})[0].resident, Bytes(16384));
 }
 
+TEST_F(ChargesTest, ReadsTheCgroupThatItsPodWasFollowedTo) {
+  WriteVm(7, "elsewhere", "4096\n");
+  WriteVm(8, "pod1", "8192\n");
+  QemuFacts vm = Vm("A", 7);
+  vm.memory_cgroup = tree_.path("cgroup/pod1");
+  EXPECT_EQ(charges_.Read({vm})[0].resident, Bytes(8192));
+  vm.pid.reset();
+  EXPECT_EQ(charges_.Read({vm})[0].resident, Bytes(8192));
+  WriteVm(9, "pod2", "16384\n");
+  vm.memory_cgroup = tree_.path("cgroup/pod2");
+  EXPECT_EQ(charges_.Read({vm})[0].resident, Bytes(16384));
+  tree_.Remove("cgroup/pod2");
+  EXPECT_EQ(charges_.Read({vm})[0].resident, std::nullopt);
+  EXPECT_NE(charges_.Read({vm})[0].fault, "");
+}
+
 TEST_F(ChargesTest, GarbageHurtsThatVmOnly) {
   WriteVm(7, "a", "pear\n");
   WriteVm(8, "b", "8192\n");
