@@ -223,12 +223,6 @@ Status LibvirtDirectory::Write(const VmId& vm, const std::string& parameter,
   return (*worker)->QueueWrite(parameter, value, state_->common->clock.Now().boot);
 }
 
-DirectoryCounters LibvirtDirectory::Counters() const {
-  const auto& tally = state_->common->tally;
-  return {tally.questions,       tally.failures,       tally.late,
-          tally.connections,     tally.resets,         tally.implausible,
-          tally.guest_questions, tally.guest_failures, tally.guest_late,
-          tally.guest_refused};
-}
+DirectoryCounters LibvirtDirectory::Counters() const { return Count(*state_->common); }
 
 }  // namespace ullage::qemu

@@ -183,7 +183,7 @@ Status GuestLink::Visit(const std::map<std::string, std::string>& writes) {
 Status GuestLink::EnsureOpen() {
   if (qemu_) return Ok();
   auto asked = inquiry_.Ask("connecting for the guest agent",
-                            [this] { return common_->hypervisor->Open(domain_); });
+                            [this] { return common_->hypervisor->OpenBeside(domain_); });
   if (!asked) return Error(Code::kUnavailable, "stopping");
   if (!*asked) return asked->error();
   qemu_ = std::move(**asked);

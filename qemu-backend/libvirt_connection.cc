@@ -127,7 +127,7 @@ Error LastError(virConnect* connection) {
   return {code, "libvirt" + (reason.empty() ? ": unknown error" : reason)};
 }
 
-Result<Connection> Connect(const std::string& uri) {
+Result<Connection> Connect(const std::string& uri, KeepAlive keepalive) {
   if (const Status& ready = Initialize(); !ready) return ready.error();
   Connection connection(virConnectOpen(uri.c_str()));
   if (connection == nullptr) {
@@ -139,7 +139,8 @@ Result<Connection> Connect(const std::string& uri) {
     return Error(code, error.message() + hint).In(host::Printable(uri));
   }
   // Not every driver has it, and a local one needs none.
-  if (virConnectSetKeepAlive(connection.get(), kKeepAliveSeconds, kKeepAliveMisses) < 0) {
+  if (keepalive == KeepAlive::kOn &&
+      virConnectSetKeepAlive(connection.get(), kKeepAliveSeconds, kKeepAliveMisses) < 0) {
     virResetLastError();
   }
   return connection;

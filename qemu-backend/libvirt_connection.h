@@ -3,7 +3,6 @@
 
 #include <libvirt/libvirt.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,16 +16,19 @@ struct CloseConnection {
 };
 using Connection = std::unique_ptr<virConnect, CloseConnection>;
 
-/// A connection with keepalive: when the daemon is silent for 20 s its calls fail. Blocks; for as
-/// long as the daemon does when that one is silent from the start.
+/// Whether somebody notices that the other side is silent.
+enum class KeepAlive {
+  kOn,   ///< libvirt's own pings: when the daemon is silent for 20 s its calls fail
+  kOff,  ///< only its end is noticed
+};
+
+/// A connection. Blocks; for as long as the daemon does when that one is silent from the start.
 /// The first call starts libvirt's event loop on a thread that stays for the process's life, and
 /// silences libvirt's own error messages: they come in our errors.
-Result<Connection> Connect(const std::string& uri);
+Result<Connection> Connect(const std::string& uri, KeepAlive keepalive = KeepAlive::kOn);
 
 /// libvirt's last error on this thread. kUnavailable whenever `connection` is dead by now.
 Error LastError(virConnect* connection);
-
-using EventSink = std::function<void(const Event&)>;
 
 /// What a connection tells without being asked: life cycle, guest resets, definitions. Holds the
 /// connection.

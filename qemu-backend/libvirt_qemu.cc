@@ -40,7 +40,7 @@ Result<std::string> Xml(virDomainPtr domain, unsigned flags) {
   return std::string(xml.get());
 }
 
-class LibvirtQemu final : public Qemu {
+class LibvirtQemu : public Qemu {
  public:
   LibvirtQemu(Connection connection, Domain domain)
       : connection_(std::move(connection)), domain_(std::move(domain)) {}
@@ -141,6 +141,34 @@ Status LibvirtQemu::Define(const std::string& xml) {
   return Ok();
 }
 
+class LauncherQemu final : public LibvirtQemu {
+ public:
+  LauncherQemu(Connection connection, Domain domain, std::unique_ptr<Events> events)
+      : LibvirtQemu(std::move(connection), std::move(domain)), events_(std::move(events)) {}
+
+  Result<std::string> Xml(Definition which) override {
+    if (which == Definition::kLive) return LibvirtQemu::Xml(which);
+    return Error(Code::kNotFound, "KubeVirt writes a new definition at each start");
+  }
+  Status Define(const std::string&) override {
+    return Error(Code::kDenied, "nothing is defined inside a launcher pod");
+  }
+
+ private:
+  const std::unique_ptr<Events> events_;  // ends before its connection
+};
+
+Result<std::vector<Domain>> ActiveDomains(virConnectPtr connection) {
+  virDomainPtr* all = nullptr;
+  const int count = virConnectListAllDomains(connection, &all, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+  if (count < 0) return LastError(connection);
+  std::vector<Domain> domains;
+  domains.reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) domains.emplace_back(all[i]);
+  std::free(static_cast<void*>(all));
+  return domains;
+}
+
 class LibvirtHypervisor final : public Hypervisor {
  public:
   explicit LibvirtHypervisor(std::string uri) : uri_(std::move(uri)) {}
@@ -186,13 +214,10 @@ Status LibvirtHypervisor::EnsureConnected() {
 
 Result<std::vector<DomainRef>> LibvirtHypervisor::List() {
   if (const Status connected = EnsureConnected(); !connected) return connected.error();
-  virDomainPtr* all = nullptr;
-  const int count =
-      virConnectListAllDomains(connection_.get(), &all, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-  if (count < 0) return LastError(connection_.get());
+  const auto active = ActiveDomains(connection_.get());
+  if (!active) return active.error();
   std::vector<DomainRef> domains;
-  for (int i = 0; i < count; ++i) {
-    const Domain domain(all[i]);
+  for (const Domain& domain : *active) {
     char uuid[VIR_UUID_STRING_BUFLEN] = "";
     const char* name = virDomainGetName(domain.get());
     const unsigned id = virDomainGetID(domain.get());
@@ -200,7 +225,6 @@ Result<std::vector<DomainRef>> LibvirtHypervisor::List() {
     if (id == static_cast<unsigned>(-1)) continue;  // it ended while the list was made
     domains.push_back({uuid, name, static_cast<std::int32_t>(id)});
   }
-  std::free(static_cast<void*>(all));
   return domains;
 }
 
@@ -224,6 +248,33 @@ Result<std::unique_ptr<Qemu>> LibvirtHypervisor::Open(const DomainRef& domain) {
 
 std::shared_ptr<Hypervisor> ConnectLibvirt(const std::string& uri) {
   return std::make_shared<LibvirtHypervisor>(uri);
+}
+
+Result<std::unique_ptr<Qemu>> OpenLauncherDomain(const std::string& uri, const std::string& name,
+                                                 const std::shared_ptr<const EventSink>& sink) {
+  auto connection = Connect(uri, KeepAlive::kOff);
+  if (!connection) return connection.error();
+  auto active = ActiveDomains(connection->get());
+  if (!active) return active.error();
+  if (active->empty()) return Error(Code::kNotFound, "libvirt: no domain runs");
+  if (active->size() > 1) {
+    return Error(Code::kInvalid, "libvirt: " + std::to_string(active->size()) +
+                                     " domains run, where a launcher has one");
+  }
+  Domain domain = std::move(active->front());
+  const char* called = virDomainGetName(domain.get());
+  if (called == nullptr || called != name) {
+    return Error(Code::kInvalid, "libvirt: another domain runs, '" +
+                                     host::Printable(called == nullptr ? "" : called, 64) + "'");
+  }
+  std::unique_ptr<Events> events;
+  if (sink != nullptr) {
+    auto subscribed = Events::Subscribe(connection->get(), sink);
+    if (!subscribed) return subscribed.error().In("events");
+    events = std::move(*subscribed);
+  }
+  return std::unique_ptr<Qemu>(
+      std::make_unique<LauncherQemu>(std::move(*connection), std::move(domain), std::move(events)));
 }
 
 Status ProbeLibvirt(const std::string& uri, milliseconds deadline) {

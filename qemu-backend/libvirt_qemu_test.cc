@@ -95,6 +95,76 @@ TEST(Libvirt, DoesNotWaitForADaemonThatSaysNothing) {
   EXPECT_EQ(status.error().code(), Code::kDeadline);
 }
 
+class LauncherLibvirt : public ::testing::Test {
+ protected:
+  // libvirt's pretended hypervisor with these domains.
+  std::string Running(const std::vector<std::string>& names) {
+    std::string xml = "<node>";
+    for (const std::string& name : names) {
+      xml += "<domain type='test'><name>" + name +
+             "</name><memory>1048576</memory><os><type>hvm</type></os></domain>";
+    }
+    tree_.Write("node.xml", xml + "</node>");
+    return "test://" + tree_.path("node.xml");
+  }
+  // A libvirt that says `bytes` to whoever asks anything, until the test ends.
+  std::string Saying(const std::string& bytes) {
+    const std::string path = tree_.path("sock");
+    listener_ = host::Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(listen(listener_.get(), 5), 0);
+    server_ = std::jthread([this, bytes] {
+      const host::Fd client(accept(listener_.get(), nullptr, nullptr));
+      char question[4096];
+      if (recv(client.get(), question, sizeof question, 0) <= 0) return;
+      // Its reader may hang up in the middle of it.
+      send(client.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      while (recv(client.get(), question, sizeof question, 0) > 0) continue;
+    });
+    return "qemu+unix:///session?socket=" + path;
+  }
+  static Error Refusal(const std::string& uri) {
+    const auto qemu = OpenLauncherDomain(uri, "default_vm2", nullptr);
+    EXPECT_FALSE(qemu.ok());
+    return qemu ? Error(Code::kInternal, "it was taken") : qemu.error();
+  }
+
+  host::TemporaryTree tree_;
+  host::Fd listener_;
+  std::jthread server_;
+};
+
+TEST_F(LauncherLibvirt, HasItsOneDomain) {
+  const auto sink = std::make_shared<const EventSink>([](const Event&) {});
+  const auto qemu = OpenLauncherDomain(Running({"default_vm2"}), "default_vm2", sink);
+  ASSERT_TRUE(qemu.ok()) << qemu.error().message();
+  EXPECT_EQ((*qemu)->State().value(), Run::kRunning);
+  EXPECT_EQ(ParseDomainXml((*qemu)->Xml(Definition::kLive).value()).value().name, "default_vm2");
+  EXPECT_EQ((*qemu)->Xml(Definition::kPersistent).error().code(), Code::kNotFound);
+  EXPECT_EQ((*qemu)->Xml(Definition::kPersistentWithSecrets).error().code(), Code::kNotFound);
+  EXPECT_EQ((*qemu)->Define("<domain/>").error().code(), Code::kDenied);
+}
+
+TEST_F(LauncherLibvirt, WithOthersIsRefused) {
+  EXPECT_EQ(Refusal(Running({"default_vm3"})).code(), Code::kInvalid);
+  EXPECT_EQ(Refusal(Running({"default_vm2", "default_vm3"})).code(), Code::kInvalid);
+  EXPECT_EQ(Refusal(Running({})).code(), Code::kNotFound) << "not there yet";
+}
+
+// libvirt's own header of a message: its length, all of it, in four bytes; then what it is.
+TEST_F(LauncherLibvirt, ThatSaysAHundredMegabytesIsNotListenedTo) {
+  const Error error = Refusal(Saying(std::string("\x06\x40\x00\x00", 4) + std::string(8192, 'x')));
+  EXPECT_EQ(error.code(), Code::kUnavailable);
+  EXPECT_THAT(error.message(), HasSubstr("too large"));
+}
+
+TEST_F(LauncherLibvirt, ThatSpeaksNonsenseIsNotListenedTo) {
+  EXPECT_EQ(Refusal(Saying("HTTP/1.1 200 OK\r\n\r\n")).code(), Code::kUnavailable);
+}
+
 TEST(Libvirt, CarriesADirectory) {
   const host::SystemClock clock;
   LibvirtOptions options;

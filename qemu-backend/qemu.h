@@ -71,6 +71,8 @@ struct Event {
   std::string uuid;
 };
 
+using EventSink = std::function<void(const Event&)>;
+
 /// Where QEMUs are found. `List` and `LiveXml` belong to one thread, `Open` to any.
 class Hypervisor {
  public:
@@ -85,9 +87,11 @@ class Hypervisor {
   virtual Result<std::string> LiveXml(const DomainRef& domain) = 0;
   /// A connection for this QEMU alone. Blocks. kGone: this start has ended.
   virtual Result<std::unique_ptr<Qemu>> Open(const DomainRef& domain) = 0;
+  /// One more, for whoever asks its guest.
+  virtual Result<std::unique_ptr<Qemu>> OpenBeside(const DomainRef& domain) { return Open(domain); }
   /// `sink` is called on a thread of the hypervisor's, or inside List, and must not block. Before
   /// the first List.
-  virtual void SetEventSink(std::function<void(const Event&)> sink) = 0;
+  virtual void SetEventSink(EventSink sink) = 0;
   /// Ends what List began; may block. By its thread, which calls nothing afterwards.
   virtual void Close() = 0;
 };

@@ -15,8 +15,6 @@
 namespace ullage::qemu {
 namespace {
 
-// A guest can reset in a loop: this bounds what each event costs.
-constexpr milliseconds kLeastRest{100};
 // A guest takes the offer when its driver loads, some time after a start or a reset. Until it has,
 // or this has passed, the proof is looked for at each refresh.
 constexpr seconds kEager{60};
@@ -26,6 +24,14 @@ std::uint32_t Seed(const std::string& uuid) {
 }
 
 }  // namespace
+
+DirectoryCounters Count(const Common& common) {
+  const auto& tally = common.tally;
+  return {tally.questions,       tally.failures,       tally.late,
+          tally.connections,     tally.resets,         tally.implausible,
+          tally.guest_questions, tally.guest_failures, tally.guest_late,
+          tally.guest_refused};
+}
 
 std::shared_ptr<Worker> Worker::Start(std::shared_ptr<Common> common, const DomainRef& domain,
                                       const Result<DomainFacts>& first) {
@@ -135,7 +141,8 @@ bool Worker::Dead() const {
 
 void Worker::Run() {
   milliseconds rest{0};
-  while (inquiry_.Sleep(std::min(rest, kLeastRest), rest)) {
+  // A guest can reset in a loop: the least rest bounds what each event costs.
+  while (inquiry_.Sleep(std::min(rest, common_->options.least_rest), rest)) {
     const bool good = Round();
     if (good) backoff_.Reset();
     rest = good ? common_->options.refresh : backoff_.Next();
@@ -263,7 +270,7 @@ bool Worker::ReadDefinitions() {
     if (!persistent) return Note(kDefinition, persistent.error());
     next = persistent->balloon.present && persistent->balloon.free_page_reporting.value_or(false);
   }
-  const bool may = MayAsk(common_->options.guest_rule, live->guest_access);
+  const bool may = MayAsk(common_->guest_rule, live->guest_access);
   guest_->SetUsable(may && live->agent_connected.value_or(false));
   balloon_ = live->balloon;
   guest_memory_ = live->memory;
@@ -284,6 +291,7 @@ bool Worker::ReadDefinitions() {
 
 bool Worker::ReadProcess() {
   const auto pid = Ask("looking for the process", [this] {
+    if (common_->process) return common_->process();
     return FindQemu(common_->options.run_dir, common_->options.roots, domain_);
   });
   const std::lock_guard lock(inquiry_.mutex());

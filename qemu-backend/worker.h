@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ struct LibvirtOptions {
   milliseconds proof_period{10000};           ///< between two looks at definitions, pid and hinting
   milliseconds retry{500};                    ///< the first rest after a failure; doubles …
   milliseconds retry_cap{10000};              ///< … up to this
+  milliseconds least_rest{100};  ///< between two looks at a VM, however many events come
   GuestRule guest_rule = GuestRule::kDeny;
   milliseconds guest_read_every{10000};         ///< between two readings of a driver's counters
   std::vector<std::string> guest_parameters{};  ///< … and of these parameters of it
@@ -49,25 +51,31 @@ struct DirectoryCounters {
   std::uint64_t guest_refused = 0;    ///< answers, or parts of them, that made no sense
 };
 
-/// What all threads of a directory share; it lives for as long as the last of them, but for the
-/// clock (see Inquiry).
+/// What all threads of a directory share, of LauncherDirectory those of one VM; it lives for as
+/// long as the last of them, but for the clock (see Inquiry).
 struct Common {
   Common(LibvirtOptions with, std::shared_ptr<Hypervisor> above, const host::Clock& time)
       : options(std::move(with)),
         hypervisor(std::move(above)),
         clock(time),
-        lister(time, options.deadline) {}
+        lister(time, options.deadline),
+        guest_rule(options.guest_rule) {}
 
   const LibvirtOptions options;
   const std::shared_ptr<Hypervisor> hypervisor;
   const host::Clock& clock;
   Inquiry lister;
+  std::atomic<GuestRule> guest_rule;
+  /// Who knows a QEMU's process; empty: libvirt's pid file does. Set before the first worker.
+  std::function<Result<std::int32_t>()> process;
   std::atomic<std::uint64_t> epochs{0};
   struct {
     std::atomic<std::uint64_t> questions{0}, failures{0}, late{0}, connections{0}, resets{0},
         implausible{0}, guest_questions{0}, guest_failures{0}, guest_late{0}, guest_refused{0};
   } tally;
 };
+
+DirectoryCounters Count(const Common& common);
 
 /// Keeps the facts of one QEMU, on a thread of its own: it alone waits when that QEMU hangs.
 class Worker : public std::enable_shared_from_this<Worker> {
