@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "node-agent/model/discard.h"
+
 namespace ullage {
 namespace {
 
@@ -124,6 +126,12 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
     for (const VmiSample& vmi : samples.node->vmis) {
       if (const auto vm = vms.find(vmi.spec.id); vm != vms.end()) TakeVmi(vm->second, vmi);
     }
+  }
+
+  for (auto& [id, vm] : vms) {
+    const auto found = before.find(id);
+    vm.kept = WatchKept(found == before.end() ? nullptr : found->second, vm, samples.at.boot);
+    if (vm.exempt.empty()) vm.exempt = WhyKept(vm.kept, samples.at.boot);
   }
 
   Snapshot snapshot;

@@ -9,6 +9,12 @@
 
 namespace ullage {
 
+/// Since when a VM is charged for what its guest says it returned (model/discard.h).
+struct KeptWatch {
+  BootTime since;
+  Bytes most;  ///< the highest charge since
+};
+
 /// One VM as the policy sees it.
 struct VmState {
   VmSpec spec;
@@ -34,9 +40,10 @@ struct VmState {
   bool bound_only = false;  ///< granted, no QEMU seen yet
   bool stalled = false;
   std::string fault;
-  std::string exempt{};     ///< why it is left alone, for people; empty: it is not
-  std::string hints_off{};  ///< why KubeVirt gives it no free page reporting; empty: it does
-  bool leaving = false;     ///< it migrates away
+  std::string exempt{};           ///< why it is left alone, for people; empty: it is not
+  std::string hints_off{};        ///< why KubeVirt gives it no free page reporting; empty: it does
+  bool leaving = false;           ///< it migrates away
+  std::optional<KeptWatch> kept;  ///< absent: nothing is suspected
 };
 
 /// What the last tick left for this one: the only memory that the policy has.
