@@ -129,6 +129,8 @@ write_kubelet_config() {
 		oomScoreAdj: 0
 		makeIPTablesUtilChains: false
 		resolvConf: $dir/etc/resolv.conf
+		nodeStatusUpdateFrequency: 2s
+		nodeStatusReportFrequency: 10s
 		imageGCHighThresholdPercent: 100
 		systemReserved: {memory: ${reserved}Mi}
 		evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
@@ -141,14 +143,32 @@ in_node() { # prints the words that run a command in the node's namespaces
 	printf 'nsenter\n--target\n%s\n--mount\n--pid\n--net\n--wdns=/\n--\n' "$pid"
 }
 
-# enter_node CMD... : ends with the command, and the command with it; nsenter alone would leave it behind.
 enter_node() {
 	local enter
-	[ $# -gt 0 ] || die "enter: which command?"
 	mapfile -t enter < <(in_node)
 	# Without the words it would run on this machine.
 	[ ${#enter[@]} -gt 0 ] || exit 1
-	"${enter[@]}" setpriv --pdeathsig TERM "$@"
+	"${enter[@]}" "$@"
+}
+
+# run_in_node CMD... : as if it were this process. nsenter passes no signals on and, killed, leaves the
+# command behind.
+run_in_node() {
+	local enter status heard signal
+	[ $# -gt 0 ] || die "enter: which command?"
+	mapfile -t enter < <(in_node)
+	[ ${#enter[@]} -gt 0 ] || exit 1
+	for signal in TERM INT HUP; do
+		# shellcheck disable=SC2064
+		trap "heard=1; pkill -$signal -P \${!:-0} || true" $signal
+	done
+	setpriv --pdeathsig KILL "${enter[@]}" setpriv --pdeathsig KILL "$@" <&0 &
+	while :; do
+		heard='' status=0
+		wait "$!" || status=$?
+		# A signal ends the waiting, too.
+		[ -n "$heard" ] || exit "$status"
+	done
 }
 
 define_node() {
