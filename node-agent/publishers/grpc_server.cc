@@ -2,12 +2,10 @@
 #include "node-agent/publishers/grpc_server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/resource_quota.h>
 
 #include <mutex>
 
-#include "node-agent/api/target.h"
+#include "node-agent/api/listen.h"
 #include "node-agent/publishers/node_agent_service.h"
 #include "node-agent/publishers/socket_claim.h"
 
@@ -60,18 +58,9 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& o
   quota.SetMaxThreads(options.max_watchers + kOtherCalls);
   quota.Resize(kMaxBufferBytes);
   grpc::ServerBuilder builder;
-  builder.SetResourceQuota(quota);
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  int bound = 0;
-  builder.AddListeningPort(api::UnixTarget(parts->claim.staging_path()),
-                           grpc::InsecureServerCredentials(), &bound);
   builder.RegisterService(&parts->service);
-  parts->server = builder.BuildAndStart();
-  if (!parts->server || bound == 0) {
+  parts->server = api::ListenOn(builder, quota, parts->claim.staging_path(), kMaxRequestBytes);
+  if (!parts->server) {
     return Error(Code::kInternal, "gRPC cannot listen on " + options.socket);
   }
   const Status published = parts->claim.Publish();

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/publishers/node_hook_server.h"
 
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/resource_quota.h>
-
 #include <mutex>
 
 #include "kubevirt/hooks/plugins/v1alpha1.grpc.pb.h"
-#include "node-agent/api/target.h"
+#include "node-agent/api/listen.h"
 #include "node-agent/api/vmi.h"
 #include "node-agent/host/text.h"
 #include "node-agent/publishers/socket_claim.h"
@@ -95,18 +92,9 @@ Result<std::unique_ptr<NodeHookServer>> NodeHookServer::Start(const NodeHookServ
   grpc::ResourceQuota quota("ullage-node-hook");
   quota.SetMaxThreads(kMaxThreads);
   grpc::ServerBuilder builder;
-  builder.SetResourceQuota(quota);
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-  builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  int bound = 0;
-  builder.AddListeningPort(api::UnixTarget(parts->claim.staging_path()),
-                           grpc::InsecureServerCredentials(), &bound);
   builder.RegisterService(&parts->service);
-  parts->server = builder.BuildAndStart();
-  if (!parts->server || bound == 0) {
+  parts->server = api::ListenOn(builder, quota, parts->claim.staging_path(), kMaxRequestBytes);
+  if (!parts->server) {
     return Error(Code::kInternal, "gRPC cannot listen on " + options.socket);
   }
   const Status published = parts->claim.Publish();

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qemu-backend/kubevirt/hook_server.h"
 
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/resource_quota.h>
-
 #include "kubevirt/hooks/info.grpc.pb.h"
 #include "kubevirt/hooks/plugins/v1alpha1.grpc.pb.h"
 #include "kubevirt/hooks/v1alpha1.grpc.pb.h"
 #include "kubevirt/hooks/v1alpha2.grpc.pb.h"
 #include "kubevirt/hooks/v1alpha3.grpc.pb.h"
-#include "node-agent/api/target.h"
+#include "node-agent/api/listen.h"
 #include "node-agent/host/text.h"
 #include "node-agent/model/time.h"
 
@@ -141,15 +138,7 @@ class HookServer::Endpoint {
     grpc::ResourceQuota quota("ullage-hook");
     quota.SetMaxThreads(kMaxThreads);
     grpc::ServerBuilder builder;
-    builder.SetResourceQuota(quota);
-    builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-    builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-    builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-    builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
     builder.SetMaxSendMessageSize(kMaxMessageBytes);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    int bound = 0;
-    builder.AddListeningPort(api::UnixTarget(path), grpc::InsecureServerCredentials(), &bound);
     if (plugin) {
       builder.RegisterService(&plugin_);
     } else {
@@ -158,8 +147,8 @@ class HookServer::Endpoint {
       builder.RegisterService(&v2_);
       builder.RegisterService(&v3_);
     }
-    server_ = builder.BuildAndStart();
-    return server_ != nullptr && bound != 0;
+    server_ = api::ListenOn(builder, quota, path, kMaxMessageBytes);
+    return server_ != nullptr;
   }
 
   void Stop() {
