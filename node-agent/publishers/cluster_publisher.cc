@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/publishers/cluster_publisher.h"
+
+namespace ullage::publishers {
+namespace {
+
+// How long the thread sleeps, at most, before it asks whether it is to end.
+constexpr milliseconds kNap{250};
+
+}  // namespace
+
+ClusterPublisher::ClusterPublisher(const ClusterPublisherOptions& options,
+                                   const kube::Client& client, const Bulletin& bulletin)
+    : bulletin_(bulletin) {
+  // In the order of what may wait least.
+  writers_.push_back(std::make_unique<NodeResource>(client, options.resource, options.say));
+  writers_.push_back(std::make_unique<NodeReclaimWriter>(client, options.reclaim, options.say));
+  writers_.push_back(
+      std::make_unique<EventWriter>(client, options.events, options.node, options.say));
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+}
+
+ClusterPublisher::~ClusterPublisher() {
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+std::vector<ClusterPublisher::Count> ClusterPublisher::Counts() const {
+  std::vector<Count> counts;
+  for (const auto& writer : writers_) counts.push_back({writer->name(), writer->Counts()});
+  return counts;
+}
+
+void ClusterPublisher::Run(const std::stop_token& stop) {
+  std::uint64_t seen = 0;
+  while (!stop.stop_requested() && !bulletin_.closed()) {
+    const auto report = bulletin_.Newer(seen, kNap);
+    if (!report) continue;
+    seen = report->tick;
+    for (const auto& writer : writers_) {
+      if (!stop.stop_requested()) writer->Step(*report, stop);
+    }
+  }
+  const auto last = bulletin_.Latest();
+  if (!last) return;
+  for (const auto& writer : writers_) writer->Retire(*last);
+}
+
+}  // namespace ullage::publishers

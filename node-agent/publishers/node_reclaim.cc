@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/publishers/node_reclaim.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "node-agent/host/text.h"
+#include "node-agent/kube/quantity.h"
+#include "node-agent/publishers/proto_view.h"
+#include "node-agent/publishers/rfc3339.h"
+#include "node-agent/publishers/vm_view.h"
+
+namespace ullage::publishers {
+namespace {
+
+constexpr const char* kManager = "ullage-agent";
+// Bounds of the CRD.
+constexpr std::size_t kMostVms = 20;
+constexpr std::size_t kVmReason = 160;
+constexpr std::size_t kReason = 256;
+constexpr std::size_t kMessage = 512;
+constexpr std::size_t kName = 253;
+constexpr std::size_t kNamespace = 63;
+constexpr std::size_t kShortMessage = 64;
+
+// Whole MiB: nobody reads the rest.
+std::string Rounded(Bytes size) { return QuantityOf(size.FloorTo(Bytes::MiB(1))); }
+std::string Unsigned(Bytes size) { return Rounded(std::max(size, Bytes())); }
+
+void SetSum(const CapacityTerms& terms, k8s::NodeReclaimSum& sum) {
+  sum.set_available(Rounded(terms.available));
+  sum.set_recoverable(Rounded(terms.recoverable));
+  sum.set_growth(Rounded(terms.growth));
+  sum.set_buffer(Rounded(terms.buffer));
+  sum.set_unsold(Rounded(terms.unsold));
+  sum.set_not_ours(Rounded(terms.not_ours));
+  sum.set_cap(Rounded(terms.cap));
+  sum.set_bound(Rounded(terms.bound));
+  sum.set_bound_full(Rounded(terms.bound_full));
+}
+
+// What somebody has to look at, then what stands on reclaimed memory, then the large: nothing that
+// changes while a guest breathes.
+int Trouble(const VmState& vm) {
+  const std::string_view state = StateWord(vm);
+  for (const char* bad :
+       {"stalled", "unknown", "not-offered", "not-negotiated", "no-balloon", "unproven"}) {
+    if (state == bad) return 0;
+  }
+  return vm.reclaimed > Bytes() ? 1 : 2;
+}
+
+struct Named {
+  std::size_t index;
+  const VmiSample* vmi;
+};
+
+std::vector<Named> ThatMatterMost(const Report& report) {
+  std::map<VmId, const VmiSample*> vmis;
+  for (const VmiSample& vmi : report.snapshot.node->vmis) vmis[vmi.spec.id] = &vmi;
+  std::vector<Named> named;
+  const auto& vms = report.snapshot.vms;
+  for (std::size_t i = 0; i < vms.size(); ++i) {
+    const auto vmi = vmis.find(vms[i].spec.id);
+    if (vmi == vmis.end()) continue;  // without a namespace it has no owner to read this
+    if (vmi->second->name_space.empty() || vmi->second->name.empty()) continue;
+    named.push_back({i, vmi->second});
+  }
+  const auto rank = [&](const Named& n) {
+    const VmState& vm = vms[n.index];
+    return std::tuple(Trouble(vm), Bytes() - vm.promised, vm.spec.id.value);
+  };
+  std::sort(named.begin(), named.end(),
+            [&](const Named& a, const Named& b) { return rank(a) < rank(b); });
+  if (named.size() > kMostVms) named.resize(kMostVms);
+  return named;
+}
+
+void SetVm(const Report& report, const Named& named, k8s::NodeReclaimVm& out) {
+  const VmState& vm = report.snapshot.vms[named.index];
+  out.set_namespace_(host::Printable(named.vmi->name_space, kNamespace));
+  out.set_name(host::Printable(named.vmi->name, kName));
+  out.set_guest(Unsigned(vm.spec.guest_memory));
+  if (vm.resident) out.set_resident(Unsigned(*vm.resident));
+  if (vm.swapped) out.set_swapped(Unsigned(*vm.swapped));
+  if (vm.returned) out.set_returned(Unsigned(*vm.returned));
+  out.set_hinting(Name(vm.hinting));
+  out.set_mode(Name(vm.spec.reclaim));
+  out.set_state(std::string(StateWord(vm)));
+  if (const VmDecision* decision = DecisionOf(report, named.index)) {
+    out.set_growth(Unsigned(decision->growth));
+    out.set_reason(host::Printable(decision->reason, kVmReason));
+  }
+  if (!named.vmi->exempt.empty()) out.set_reason(host::Printable(named.vmi->exempt, kVmReason));
+}
+
+struct Verdict {
+  const char* type;
+  const char* status;
+  const char* reason;
+  std::string message;
+};
+
+Verdict Safe(const Report& report, const k8s::NodeReclaimStatus& before) {
+  const auto& terms = report.plan.capacity.terms;
+  if (!terms) return {"Safe", "Unknown", "NotObserved", report.plan.capacity.reason};
+  const bool was_bad = std::any_of(
+      before.conditions().begin(), before.conditions().end(), [](const auto& condition) {
+        return condition.type() == "Safe" && condition.status() == "False";
+      });
+  // What is about at its limit must not swing.
+  if (terms->bound < (was_bad ? Bytes::MiB(64) : Bytes())) {
+    return {"Safe", "False", "PromisesExceedMemory",
+            "what the VMs may still claim is more than the node has left"};
+  }
+  return {"Safe", "True", "EnoughMemory", "the node has as much left as its promises need"};
+}
+
+Verdict Observing(const Report& report) {
+  const Snapshot& snapshot = report.snapshot;
+  for (const auto& [what, fault] :
+       {std::pair<const char*, const std::string&>{"host memory: ", snapshot.host.fault},
+        {"the list of VMs: ", snapshot.vms_fault},
+        {"the API server: ", snapshot.node->fault}}) {
+    if (!fault.empty()) return {"Observing", "False", "SourceFailed", what + fault};
+  }
+  if (!snapshot.vms_listed_at) {
+    return {"Observing", "Unknown", "Starting", "nobody knows yet which VMs run"};
+  }
+  return {"Observing", "True", "AllSourcesRead", "every source was read"};
+}
+
+Verdict Policy(const NodeSample& node) {
+  if (!node.policy_fault.empty()) return {"Policy", "False", "PolicyFailed", node.policy_fault};
+  if (node.policy.empty()) {
+    return {"Policy", "False", "NoPolicy", "no ReclaimPolicy selects this node"};
+  }
+  return {"Policy", "True", "InForce", "the ReclaimPolicy in force is " + node.policy};
+}
+
+void AddCondition(const Verdict& verdict, const k8s::NodeReclaimStatus& before, WallTime now,
+                  k8s::NodeReclaimStatus& status) {
+  k8s::Condition& condition = *status.add_conditions();
+  condition.set_type(verdict.type);
+  condition.set_status(verdict.status);
+  condition.set_reason(verdict.reason);
+  condition.set_message(host::Printable(verdict.message, kMessage));
+  condition.set_last_transition_time(Rfc3339(now));
+  for (const auto& old : before.conditions()) {
+    if (old.type() == verdict.type && old.status() == verdict.status &&
+        !old.last_transition_time().empty()) {
+      condition.set_last_transition_time(old.last_transition_time());
+    }
+  }
+}
+
+k8s::NodeReclaim Bare(const NodeSample& node) {
+  k8s::NodeReclaim object;
+  object.set_api_version("ullage.io/v1alpha1");
+  object.set_kind("NodeReclaim");
+  object.mutable_metadata()->set_name(node.name);
+  // In each apply: what is left out would be taken away.
+  k8s::OwnerReference& owner = *object.mutable_metadata()->add_owner_references();
+  owner.set_api_version("v1");
+  owner.set_kind("Node");
+  owner.set_name(node.name);
+  owner.set_uid(node.uid);
+  return object;
+}
+
+void Shrink(k8s::NodeReclaim& object) {
+  k8s::NodeReclaimStatus& status = *object.mutable_status();
+  const auto fits = [&] {
+    const auto text = kube::WriteJson(object);
+    return !text || text->size() <= kNodeReclaimLimit;
+  };
+  while (status.vms_size() > 0 && !fits()) status.mutable_vms()->RemoveLast();
+  if (fits()) return;
+  for (auto& condition : *status.mutable_conditions()) {
+    condition.set_message(host::Printable(condition.message(), kShortMessage));
+  }
+}
+
+bool Moved(const std::string& before, const std::string& now) {
+  if (before.empty() || now.empty()) return before.empty() != now.empty();
+  const auto a = kube::ParseQuantity(before);
+  const auto b = kube::ParseQuantity(now);
+  if (!a || !b) return before != now;
+  const Bytes old(*a);
+  const Bytes difference = std::max(old, Bytes(*b)) - std::min(old, Bytes(*b));
+  const Bytes size = std::max(old, Bytes() - old);
+  return difference > std::max(Bytes::MiB(64), size * Permyriad{625});
+}
+
+bool SumMoved(const k8s::NodeReclaimSum& a, const k8s::NodeReclaimSum& b) {
+  return Moved(a.available(), b.available()) || Moved(a.recoverable(), b.recoverable()) ||
+         Moved(a.growth(), b.growth()) || Moved(a.buffer(), b.buffer()) ||
+         Moved(a.unsold(), b.unsold()) || Moved(a.not_ours(), b.not_ours()) ||
+         Moved(a.cap(), b.cap()) || Moved(a.bound(), b.bound()) ||
+         Moved(a.bound_full(), b.bound_full());
+}
+
+bool VmMoved(const k8s::NodeReclaimVm& a, const k8s::NodeReclaimVm& b) {
+  return a.namespace_() != b.namespace_() || a.name() != b.name() || a.hinting() != b.hinting() ||
+         a.mode() != b.mode() || a.state() != b.state() || Moved(a.guest(), b.guest()) ||
+         Moved(a.resident(), b.resident()) || Moved(a.swapped(), b.swapped()) ||
+         Moved(a.returned(), b.returned()) || Moved(a.growth(), b.growth());
+}
+
+bool ConditionsChanged(const k8s::NodeReclaimStatus& a, const k8s::NodeReclaimStatus& b) {
+  return !std::equal(a.conditions().begin(), a.conditions().end(), b.conditions().begin(),
+                     b.conditions().end(), [](const auto& x, const auto& y) {
+                       return x.type() == y.type() && x.status() == y.status() &&
+                              x.reason() == y.reason();
+                     });
+}
+
+}  // namespace
+
+std::string QuantityOf(Bytes size) {
+  const std::int64_t mib = size.count() / (std::int64_t{1} << 20);
+  if (mib != 0 && Bytes::MiB(mib) == size) return std::to_string(mib) + "Mi";
+  return std::to_string(size.count());
+}
+
+k8s::NodeReclaim ReclaimOf(const Report& report, const k8s::NodeReclaimStatus& before) {
+  const Snapshot& snapshot = report.snapshot;
+  const Capacity& capacity = report.plan.capacity;
+  k8s::NodeReclaim object = Bare(*snapshot.node);
+  k8s::NodeReclaimStatus& status = *object.mutable_status();
+  status.set_observed_at(Rfc3339(snapshot.at.wall));
+  status.set_mode(report.mode);
+  status.set_policy(host::Printable(snapshot.node->policy, kName));
+  status.set_reclaimable(Unsigned(capacity.additional));
+  status.set_published(Unsigned(capacity.published));
+  status.set_granted(Unsigned(capacity.granted));
+  status.set_promised(Unsigned(capacity.promised));
+  status.set_reason(host::Printable(capacity.reason, kReason));
+  if (capacity.terms) {
+    status.set_buffer(Unsigned(capacity.terms->buffer));
+    SetSum(*capacity.terms, *status.mutable_sum());
+  }
+  status.set_vm_count(static_cast<std::int32_t>(std::min<std::size_t>(snapshot.vms.size(), 65536)));
+  for (const Named& named : ThatMatterMost(report)) SetVm(report, named, *status.add_vms());
+  for (const Verdict& verdict : {Safe(report, before), Observing(report), Policy(*snapshot.node)}) {
+    AddCondition(verdict, before, snapshot.at.wall, status);
+  }
+  Shrink(object);
+  return object;
+}
+
+Difference Compare(const k8s::NodeReclaimStatus& written, const k8s::NodeReclaimStatus& now) {
+  if (ConditionsChanged(written, now) || written.mode() != now.mode() ||
+      written.policy() != now.policy()) {
+    return Difference::kConditions;
+  }
+  const bool vms_moved =
+      !std::equal(written.vms().begin(), written.vms().end(), now.vms().begin(), now.vms().end(),
+                  [](const auto& a, const auto& b) { return !VmMoved(a, b); });
+  // These three move by whole quanta, and rarely.
+  const bool changed = written.reclaimable() != now.reclaimable() ||
+                       written.published() != now.published() ||
+                       written.granted() != now.granted() || written.vm_count() != now.vm_count() ||
+                       Moved(written.promised(), now.promised()) ||
+                       written.has_sum() != now.has_sum() || SumMoved(written.sum(), now.sum());
+  return changed || vms_moved ? Difference::kFigures : Difference::kNone;
+}
+
+bool NodeReclaimWriter::Due(Difference difference) const {
+  if (!written_at_) return true;
+  switch (difference) {
+    case Difference::kNone:
+      return false;
+    case Difference::kFigures:
+      return Now() - *written_at_ >= rules_.every;
+    case Difference::kConditions:
+      return Now() - *written_at_ >= rules_.conditions_every;
+  }
+  return false;
+}
+
+Status NodeReclaimWriter::Make(const k8s::NodeReclaim& object, const std::stop_token& stop) {
+  const auto made = client().Apply({kNodeReclaims, "", object.metadata().name()}, object, kManager,
+                                   /*force=*/true, stop);
+  if (!made) return made.error();
+  made_ = true;
+  // An agent before this one wrote since when things are as they are.
+  if (!written_at_) written_ = made->status();
+  return Ok();
+}
+
+Status NodeReclaimWriter::Write(const k8s::NodeReclaim& object, const std::stop_token& stop) {
+  const auto done = client().Apply({kNodeReclaims, "", object.metadata().name(), "status"}, object,
+                                   kManager, /*force=*/true, stop);
+  if (!done) {
+    if (done.error().code() == Code::kNotFound) made_ = false;  // somebody deleted it
+    return done.error();
+  }
+  written_ = object.status();
+  written_at_ = Now();
+  return Ok();
+}
+
+void NodeReclaimWriter::Step(const Report& report, const std::stop_token& stop) {
+  const auto& node = report.snapshot.node;
+  if (!node || node->name.empty() || node->uid.empty() || !MayWrite()) return;
+  if (!made_) {
+    const Status made = Make(Bare(*node), stop);
+    if (!made) return Note(made, stop);
+    written_at_.reset();
+  }
+  const k8s::NodeReclaim object = ReclaimOf(report, written_);
+  if (Due(Compare(written_, object.status()))) Note(Write(object, stop), stop);
+}
+
+}  // namespace ullage::publishers

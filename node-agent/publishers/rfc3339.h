@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <ctime>
+#include <string>
+
+#include "node-agent/model/time.h"
+
+namespace ullage::publishers {
+
+/// As Kubernetes writes a metav1.Time: "2026-11-21T08:32:24Z".
+inline std::string Rfc3339(WallTime when) {
+  const std::time_t whole = std::chrono::system_clock::to_time_t(when);
+  std::tm parts{};
+  gmtime_r(&whole, &parts);
+  std::array<char, 32> text{};
+  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text.data(), size};
+}
+
+}  // namespace ullage::publishers
