@@ -192,8 +192,8 @@ const Vm* LauncherDirectory::State::Find(const VmId& vm) const {
 
 LibvirtOptions LauncherDefaults() {
   LibvirtOptions options;
-  options.refresh = seconds(10);
-  options.proof_period = seconds(60);
+  options.refresh = seconds(15);
+  options.proof_period = seconds(120);
   options.retry_cap = seconds(30);
   options.least_rest = seconds(1);
   return options;

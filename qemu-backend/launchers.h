@@ -22,8 +22,8 @@ struct LauncherTarget {
   bool leaving = false;   ///< a migration away from this node is under way
 };
 
-/// The periods of a Kubernetes node: 250 VMs have to fit into one per cent of a core. KubeVirt's
-/// guests tell their figures every 10 s; what happens in between comes as an event.
+/// The periods of a Kubernetes node: 250 VMs have to fit into one per cent of a core. An answer is
+/// worth 30 s (PolicyParams.stale_after); what happens in between comes as an event.
 LibvirtOptions LauncherDefaults();
 
 /// The VMs of a changing set of launcher pods. Each pod has a libvirt of its own with one domain,
