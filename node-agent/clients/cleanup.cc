@@ -75,7 +75,8 @@ std::int64_t SumOf(const Holders& holders) {
 
 class Cleaner {
  public:
-  Cleaner(const kube::Client& client, const Say& say) : client_(client), say_(say) {}
+  Cleaner(const kube::Client& client, bool only_look, const Say& say)
+      : client_(client), only_look_(only_look), say_(say) {}
 
   Status WaitForPods(const CleanupOptions& options) const;
   Status CleanNodes();
@@ -92,6 +93,7 @@ class Cleaner {
   }
 
   const kube::Client& client_;
+  const bool only_look_;
   const Say& say_;
   Leftovers left_;
 };
@@ -124,11 +126,12 @@ Status Cleaner::Set(const k8s::Node& node, std::int64_t bytes) const {
 void Cleaner::Lower(const k8s::Node& node, const Holders& holders) {
   const std::string name = host::Printable(node.metadata().name());
   ++left_.held;
-  std::int64_t held = SumOf(holders);
+  const std::int64_t held = SumOf(holders);
   for (const Holder& holder : holders) {
     say_("node " + name + ": " + holder.pod + " stands on " + std::to_string(holder.bytes >> 20) +
          " MiB of " + kKey);
   }
+  if (only_look_) return;
   const std::int64_t before = Held(node.status().capacity());
   if (before <= held) return;
   if (const Status set = Set(node, held); !set) return Failed("node " + name, set.error());
@@ -158,6 +161,7 @@ void Cleaner::Clean(const k8s::Node& node, const Holders& holders) {
   }
   if (!published) return;
   if (!holders.empty()) return Lower(node, holders);
+  if (only_look_) return;
   const std::string name = "node " + host::Printable(node.metadata().name());
   const auto done = client_.PatchText({kube::kNodes, "", node.metadata().name(), "status"},
                                       kube::Patch::Json(patch));
@@ -197,9 +201,12 @@ Status Cleaner::DeleteReclaims() {
 
 Result<Leftovers> CleanUp(const kube::Client& client, const CleanupOptions& options,
                           const Say& say) {
-  Cleaner cleaner(client, say);
-  if (const Status waited = cleaner.WaitForPods(options); !waited) return waited.error();
+  Cleaner cleaner(client, options.only_look, say);
+  if (!options.only_look) {
+    if (const Status waited = cleaner.WaitForPods(options); !waited) return waited.error();
+  }
   if (const Status cleaned = cleaner.CleanNodes(); !cleaned) return cleaned.error();
+  if (options.only_look) return cleaner.left();
   if (const Status deleted = cleaner.DeleteReclaims(); !deleted) return deleted.error();
   return cleaner.left();
 }

@@ -10,6 +10,7 @@
 namespace ullage::clients {
 
 struct CleanupOptions {
+  bool only_look = false;  ///< changes and waits for nothing, says who holds some
   std::string name_space;  ///< of `after_pods`
   std::string after_pods;  ///< label selector; waits until no running pod fits; empty: does not
   milliseconds patience{120'000};  ///< for them

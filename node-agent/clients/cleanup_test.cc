@@ -131,6 +131,21 @@ TEST_F(CleanUpTest, ANodeThatCannotBePatchedDoesNotKeepTheRest) {
   EXPECT_EQ(left->held, 0);
 }
 
+TEST_F(CleanUpTest, OnlyLooksWhereItIsToldSo) {
+  CleanupOptions options;
+  options.only_look = true;
+  options.after_pods = "a=b";
+  server_->Say(200, kTwoNodes);
+  server_->Say(200, kNone);
+  EXPECT_TRUE(Run(options)->none());
+  server_->Say(200, kTwoNodes);
+  server_->Say(200, Pods(PodOn("n1", R"({"limits": {"ullage.io/reclaimable-memory": "512Mi"}})")));
+  EXPECT_EQ(Run(options)->held, 1);
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("default/virt-launcher-a")));
+  EXPECT_THAT(Targets(), ElementsAre("GET /api/v1/nodes", "GET /api/v1/pods", "GET /api/v1/nodes",
+                                     "GET /api/v1/pods"));
+}
+
 TEST_F(CleanUpTest, WaitsForTheAgentsToEnd) {
   const std::string agent = Pods(PodOn("n1", "{}"));
   server_->Say(200, agent);
@@ -139,7 +154,7 @@ TEST_F(CleanUpTest, WaitsForTheAgentsToEnd) {
   server_->Say(200, kNone);
   server_->Say(200, kNone);
   server_->Say(200, kNone);
-  const auto left = Run({"ullage", "a=b", milliseconds(60'000)});
+  const auto left = Run({false, "ullage", "a=b", milliseconds(60'000)});
   ASSERT_TRUE(left.ok()) << left.error().message();
   EXPECT_THAT(server_->requests[0].target,
               AllOf(HasSubstr("/namespaces/ullage/pods"), HasSubstr("labelSelector=a%3Db")));
@@ -149,7 +164,7 @@ TEST_F(CleanUpTest, WaitsForTheAgentsToEnd) {
 
 TEST_F(CleanUpTest, TouchesNothingWhileAnAgentRuns) {
   for (int i = 0; i < 10; ++i) server_->Say(200, Pods(PodOn("n1", "{}")));
-  const auto left = Run({"ullage", "a=b", milliseconds(5'000)});
+  const auto left = Run({false, "ullage", "a=b", milliseconds(5'000)});
   ASSERT_FALSE(left.ok());
   EXPECT_EQ(left.error().code(), Code::kDeadline);
   EXPECT_THAT(left.error().message(), HasSubstr("default/virt-launcher-a still runs"));

@@ -188,6 +188,11 @@ int ClusterCleanup(const Arguments& arguments) {
                             [](const std::string& line) { std::cout << line << std::endl; });
   if (!left) return Fail(left.error());
   if (left->none()) return kDone;
+  if (arguments.cleanup.only_look) {
+    std::cerr << "ullagectl: " << left->held
+              << " nodes are held by the VMs above; stop or migrate those first\n";
+    return kUnreachable;
+  }
   std::cerr << "ullagectl: not everything is gone: ";
   if (left->failed > 0) std::cerr << left->failed << " failed; ";
   if (left->held > 0) {
@@ -204,6 +209,8 @@ CLI::App* AddClusterCleanup(CLI::App& app, Arguments& arguments) {
       ->add_option("--kubeconfig", arguments.kubeconfig,
                    "of an administrator; without it the service account of this pod")
       ->envname("KUBECONFIG");
+  cleanup->add_flag("--check", arguments.cleanup.only_look,
+                    "change nothing; say which pods stand on it, and fail where some do");
   CLI::Option* name_space =
       cleanup->add_option("--namespace", arguments.cleanup.name_space, "of --after-pods");
   cleanup
