@@ -4,11 +4,9 @@
 #include <libvirt/virterror.h>
 
 #include <cerrno>
-#include <chrono>
-#include <thread>
 
 #include "node-agent/host/text.h"
-#include "qemu-backend/thread.h"
+#include "qemu-backend/event_loop.h"
 
 namespace ullage::qemu {
 namespace {
@@ -18,19 +16,13 @@ constexpr unsigned kKeepAliveMisses = 3;
 
 void Silence(void*, virErrorPtr) {}
 
-[[noreturn]] void RunEventLoop() {
-  for (;;) {
-    if (virEventRunDefaultImpl() < 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-}
-
 // libvirt has one event loop for a process and no way to take it back. The answer is never
 // destroyed either: a thread that was left behind may ask for it while the process exits.
 const Status& Initialize() {
   static const Status& once = *new Status([]() -> Status {
     virSetErrorFunc(nullptr, Silence);
-    if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0) return LastError(nullptr);
-    return Launch("libvirt-events", RunEventLoop);
+    if (virInitialize() < 0) return LastError(nullptr);
+    return StartEventLoop();
   }());
   return once;
 }
