@@ -194,6 +194,7 @@ LibvirtOptions LauncherDefaults() {
   LibvirtOptions options;
   options.refresh = seconds(15);
   options.proof_period = seconds(120);
+  options.state_by_event = true;
   options.retry_cap = seconds(30);
   options.least_rest = seconds(1);
   return options;

@@ -165,7 +165,7 @@ bool Worker::Round() {
   }
   if (eager_until_ == BootTime{}) eager_until_ = now.boot + kEager;
   if (!qemu_) prove = true;
-  const bool good = EnsureOpen() && (!prove || Prove()) && Refresh();
+  const bool good = EnsureOpen() && (!prove || Prove()) && Refresh(prove);
   if (!good) proof_due_ = {};
   return good;
 }
@@ -339,20 +339,26 @@ Result<std::string> Worker::Query(const char* what, const Result<std::string>& c
   return Ask(what, [&] { return qemu_->Qmp(*command); });
 }
 
-bool Worker::Refresh() {
-  const auto run = Ask("asking for the state", [this] { return qemu_->State(); });
-  if (!run) return Carry(kStatistics, run.error());
+// A QEMU that has a balloon proves by it that it answers; libvirt tells of each change of state.
+bool Worker::Refresh(bool prove) {
+  std::optional<ullage::Run> run;
+  if (prove || !common_->options.state_by_event || !balloon_.present) {
+    const auto state = Ask("asking for the state", [this] { return qemu_->State(); });
+    if (!state) return Carry(kStatistics, state.error());
+    run = *state;
+  }
   std::optional<BalloonReport> report;
   if (balloon_.present) {
     const auto balloon = Ask("asking for the balloon", [this] { return qemu_->Balloon(); });
     if (!balloon && !Carry(kStatistics, balloon.error())) return false;
     if (balloon) report = *balloon;
+    if (!balloon) proof_due_ = {};  // the next turn asks for everything
   }
-  Answered();
+  if (run || report) Answered();
   const Moment now = inquiry_.now();
   std::uint64_t implausible = 0;
   const std::lock_guard lock(inquiry_.mutex());
-  facts_.run = *run;
+  if (run) facts_.run = *run;
   if (report || !balloon_.present) faults_[kStatistics].clear();
   facts_.guest = {};
   if (report && !reset_) {

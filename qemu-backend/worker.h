@@ -28,9 +28,10 @@ struct LibvirtOptions {
   milliseconds list_period{5000};             ///< between two lists; events come on top
   milliseconds refresh{2000};                 ///< between two readings of state and balloon
   milliseconds proof_period{10000};           ///< between two looks at definitions, pid and hinting
-  milliseconds retry{500};                    ///< the first rest after a failure; doubles …
-  milliseconds retry_cap{10000};              ///< … up to this
-  milliseconds least_rest{100};  ///< between two looks at a VM, however many events come
+  bool state_by_event = false;    ///< ask for the state only when an event or a proof calls for it
+  milliseconds retry{500};        ///< the first rest after a failure; doubles …
+  milliseconds retry_cap{10000};  ///< … up to this
+  milliseconds least_rest{100};   ///< between two looks at a VM, however many events come
   GuestRule guest_rule = GuestRule::kDeny;
   milliseconds guest_read_every{10000};         ///< between two readings of a driver's counters
   std::vector<std::string> guest_parameters{};  ///< … and of these parameters of it
@@ -119,7 +120,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   bool ReadDefinitions();
   bool ReadProcess();
   bool ProveHinting();
-  bool Refresh();
+  bool Refresh(bool prove);
   void Switch();
 
   template <typename F>
