@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "node-agent/host/units.h"
 #include "node-agent/model/bytes.h"
 #include "node-agent/model/result.h"
 #include "node-agent/model/time.h"
@@ -83,11 +84,8 @@ class Section {
 /// exceptions end here. kInvalid, with the line.
 Status ReadYaml(std::string_view text, const std::function<void(Section)>& read);
 
-/// "512MiB" → bytes; absent when it is no size. Units: none or B, KiB, MiB, GiB, TiB.
-std::optional<Bytes> ParseSize(std::string_view text);
-/// "2.5%" → 250.
-std::optional<Permyriad> ParseShare(std::string_view text);
-/// "250ms", "5m".
-std::optional<milliseconds> ParseDuration(std::string_view text);
+using host::ParseDuration;
+using host::ParseShare;
+using host::ParseSize;
 
 }  // namespace ullage::agent
