@@ -168,7 +168,8 @@ std::string Blind(const Snapshot& snapshot, const PolicyParams& params) {
     return "what was promised on this node is unknown: " + snapshot.node->fault;
   }
   if (snapshot.node && !snapshot.node->allocatable) {
-    return "how much memory the node sells is unknown: it has no allocatable memory";
+    return "how much memory the node sells is unknown: " +
+           (snapshot.node->fault.empty() ? "it has no allocatable memory" : snapshot.node->fault);
   }
   if (!Fresh(snapshot.vms_listed_at, snapshot.at.boot, params.stale_after)) {
     return "who runs here is unknown: " + snapshot.vms_fault;

@@ -3,10 +3,12 @@
 
 #include <vector>
 
+#include "node-agent/model/grants.h"
 #include "node-agent/model/sample.h"
 #include "node-agent/sources/changes.h"
 #include "node-agent/sources/charges.h"
 #include "node-agent/sources/host_memory.h"
+#include "node-agent/sources/node_reader.h"
 #include "node-agent/sources/qemu_directory.h"
 
 namespace ullage::sources {
@@ -26,20 +28,28 @@ class GrantBook {
 /// The first stage of the tick: the outside world, once.
 class Sources {
  public:
+  /// Without Kubernetes: `book` knows what was promised.
   Sources(HostMemory host, Charges charges, const QemuDirectory& directory, const GrantBook& book,
           const ChangeSource& changes)
       : host_(std::move(host)),
         charges_(std::move(charges)),
         directory_(directory),
-        book_(book),
+        book_(&book),
+        changes_(changes) {}
+  /// On a Kubernetes node: what was promised is what its pods asked for.
+  Sources(HostMemory host, Charges charges, const QemuDirectory& directory, NodeReader& node,
+          const ChangeSource& changes)
+      : host_(std::move(host)),
+        charges_(std::move(charges)),
+        directory_(directory),
+        node_(&node),
         changes_(changes) {}
 
   Samples Read(Moment now) {
     Samples samples;
     samples.at = now;
     // Grants before the list: a VM that ends between the two is counted once more, never lost.
-    samples.grants = book_.Grants();
-    samples.grants_complete = book_.Complete();
+    ReadGrants(samples);
     samples.guest_changes = changes_.Changes();
     QemuListing listing = directory_.Latest();
     samples.vms_listed_at = listing.listed_at;
@@ -54,10 +64,22 @@ class Sources {
   }
 
  private:
+  void ReadGrants(Samples& samples) {
+    if (node_ != nullptr) {
+      samples.node = node_->Read();
+      samples.grants = GrantsOf(*samples.node);
+      samples.grants_complete = samples.node->heard_at.has_value();
+    } else {
+      samples.grants = book_->Grants();
+      samples.grants_complete = book_->Complete();
+    }
+  }
+
   HostMemory host_;
   Charges charges_;
   const QemuDirectory& directory_;
-  const GrantBook& book_;
+  const GrantBook* book_ = nullptr;  // one of the two
+  NodeReader* node_ = nullptr;
   const ChangeSource& changes_;
 };
 
