@@ -13,6 +13,7 @@
 
 #include "node-agent/agent/agent.h"
 #include "node-agent/agent/change_book.h"
+#include "node-agent/agent/kubernetes.h"
 #include "node-agent/publishers/grpc_server.h"
 #include "node-agent/publishers/http.h"
 #include "node-agent/publishers/metrics.h"
@@ -134,22 +135,57 @@ qemu::LibvirtOptions Options(const agent::Config& config, const agent::ChangeBoo
           .roots = roots};
 }
 
-int Run(const agent::Config& config, const sigset_t& signals) {
-  // Many threads that allocate little: one arena each would hold most of the agent's memory.
-  mallopt(M_ARENA_MAX, 2);
-  StartLog(config);
+// What of this agent others can ask.
+struct Fronts {
+  std::unique_ptr<publishers::GrpcServer> grpc;
+  std::unique_ptr<publishers::HttpServer> http;
+};
+Result<Fronts> Serve(const agent::Config& config, publishers::Bulletin& bulletin,
+                     publishers::Metrics& metrics, const host::Clock& clock,
+                     publishers::AdmissionGate* gate) {
+  Fronts fronts;
+  auto grpc = publishers::GrpcServer::Start({.socket = config.socket}, bulletin, gate);
+  if (!grpc) return grpc.error();
+  fronts.grpc = *std::move(grpc);
+  if (config.listen.empty()) return fronts;
+  auto http = publishers::HttpServer::Start({config.listen, config.tick}, bulletin, metrics, clock);
+  if (!http) return http.error();
+  fronts.http = *std::move(http);
+  return fronts;
+}
+
+// Ticks until a signal comes, and leaves nothing behind in guests.
+void Live(agent::Agent& agent, const agent::Config& config, const agent::ChangeBook& book,
+          const host::Clock& clock, const sigset_t& signals) {
+  if (config.mode == Mode::kReclaim) {
+    spdlog::warn("mode reclaim does what publish does: this version takes no memory from a guest");
+  }
+  TickUntilSignal(agent, config, clock, signals);
+  if (!book.Changes().empty()) Restore(agent, config, clock);
+  spdlog::info("ullage-agent: ending");
+}
+
+Result<std::unique_ptr<agent::ChangeBook>> OpenBook(const agent::Config& config,
+                                                    const std::string& boot_id) {
+  auto book = agent::ChangeBook::Open(config.state_dir + "/guest-changes.json", boot_id);
+  if (book && !(*book)->trouble().empty()) {
+    spdlog::warn("changes in guests: {}", (*book)->trouble());
+  }
+  return book;
+}
+
+int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   const host::Roots roots;
   const host::SystemClock clock;
   const auto boot_id = host::BootId(roots);
   if (!boot_id) return Fail(boot_id.error());
   auto ledger = OpenLedger(config, *boot_id);
   if (!ledger) return Fail(ledger.error());
-  const auto book = agent::ChangeBook::Open(config.state_dir + "/guest-changes.json", *boot_id);
+  const auto book = OpenBook(config, *boot_id);
   if (!book) return Fail(book.error());
-  if (!(*book)->trouble().empty()) spdlog::warn("changes in guests: {}", (*book)->trouble());
 
   const auto directory = qemu::LibvirtDirectory::Start(Options(config, **book, roots), clock);
-  const bool writes = config.mode != agent::Mode::kObserve;
+  const bool writes = config.mode != Mode::kObserve;
   agent::Gate gate(**ledger, config.policy, clock,
                    {.enforce = writes,
                     .say = [](const std::string& line) { spdlog::info("admission: {}", line); }});
@@ -159,27 +195,62 @@ int Run(const agent::Config& config, const sigset_t& signals) {
   actuators::GuestParameters parameters(*directory, **book, writes);
   publishers::Bulletin bulletin;
   publishers::Metrics metrics(bulletin, clock);
+  const auto fronts = Serve(config, bulletin, metrics, clock, &gate);
+  if (!fronts) return Fail(fronts.error());
 
-  auto grpc = publishers::GrpcServer::Start({.socket = config.socket}, bulletin, &gate);
-  if (!grpc) return Fail(grpc.error());
-  std::unique_ptr<publishers::HttpServer> http;
-  if (!config.listen.empty()) {
-    auto started =
-        publishers::HttpServer::Start({config.listen, config.tick}, bulletin, metrics, clock);
-    if (!started) return Fail(started.error());
-    http = std::move(*started);
-  }
-
-  agent::Agent agent(config, {clock, sources, hints, parameters, gate, bulletin,
+  agent::Agent agent(config, {clock, sources, hints, parameters, &gate, bulletin,
                               [&](const Report& report) { metrics.Count(report); }});
   spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
                config.libvirt.uri, config.socket, config.listen.empty() ? "off" : config.listen);
-  if (config.mode == agent::Mode::kReclaim) {
-    spdlog::warn("mode reclaim does what publish does: this version takes no memory from a guest");
+  Live(agent, config, **book, clock, signals);
+  bulletin.Close();
+  return 0;
+}
+
+// Until launchers are followed: VMs are counted by what their pods asked for, and no QEMU is seen.
+class NoLaunchers final : public sources::QemuDirectory,
+                          public actuators::HintSwitch,
+                          public actuators::GuestWriter {
+ public:
+  explicit NoLaunchers(const host::Clock& clock) : clock_(clock) {}
+  sources::QemuListing Latest() const override { return {clock_.Now().boot, "", {}}; }
+  Status SwitchOn(const VmId&) override { return Error(Code::kNotFound, "no such VM"); }
+  Status Write(const VmId&, const std::string&, const std::string&) override {
+    return Error(Code::kNotFound, "no such VM");
   }
-  TickUntilSignal(agent, config, clock, signals);
-  if (!(*book)->Changes().empty()) Restore(agent, config, clock);
-  spdlog::info("ullage-agent: ending");
+
+ private:
+  const host::Clock& clock_;
+};
+
+int RunOnNode(const agent::Config& config, const sigset_t& signals) {
+  const host::SystemClock clock;
+  const auto pod = agent::PodSurroundings::OfThisProcess();
+  const auto roots = agent::HostRoots(config.kubernetes, pod);
+  if (!roots) return Fail(roots.error());
+  const auto boot_id = host::BootId(*roots);
+  if (!boot_id) return Fail(boot_id.error());
+  const auto book = OpenBook(config, *boot_id);
+  if (!book) return Fail(book.error());
+
+  NoLaunchers launchers(clock);
+  const auto node = agent::KubernetesNode::Start(config, pod, clock, {});
+  if (!node) return Fail(node.error());
+  const bool writes = config.mode != Mode::kObserve;
+  sources::Sources sources(sources::HostMemory(*roots, config.host_cgroup),
+                           sources::Charges(*roots), launchers, **node, **book);
+  actuators::Hints hints(launchers, writes);
+  actuators::GuestParameters parameters(launchers, **book, writes);
+  publishers::Bulletin bulletin;
+  publishers::Metrics metrics(bulletin, clock);
+  const auto fronts = Serve(config, bulletin, metrics, clock, nullptr);
+  if (!fronts) return Fail(fronts.error());
+
+  agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
+                              [&](const Report& report) { metrics.Count(report); }});
+  spdlog::info("ullage-agent: mode {}, node {}, socket {}, metrics {}", Name(config.mode),
+               (*node)->name(), config.socket, config.listen.empty() ? "off" : config.listen);
+  Live(agent, config, **book, clock, signals);
   bulletin.Close();
   return 0;
 }
@@ -211,11 +282,11 @@ int Main(int argc, char** argv) {
                 access(flags.config.c_str(), F_OK) == 0 ? "ok" : "not there; the defaults apply");
     return 0;
   }
-  if (!flags.standalone) {
-    std::fprintf(stderr, "ullage-agent: only --standalone works in this version\n");
-    return kUsage;
-  }
-  return Run(*loaded, BlockSignals());
+  const sigset_t signals = BlockSignals();
+  // Many threads that allocate little: one arena each would hold most of the agent's memory.
+  mallopt(M_ARENA_MAX, 2);
+  StartLog(*loaded);
+  return flags.standalone ? RunStandalone(*loaded, signals) : RunOnNode(*loaded, signals);
 }
 
 }  // namespace

@@ -32,6 +32,8 @@ class GuestParameters {
       : writer_(writer), book_(book), may_write_(may_write) {}
 
   std::vector<Outcome> Apply(const Plan& plan, BootTime now);
+  /// From the next plan on.
+  void MayWrite(bool may_write) { may_write_ = may_write; }
 
  private:
   using Key = std::tuple<VmId, std::string, std::string>;
@@ -40,7 +42,7 @@ class GuestParameters {
 
   GuestWriter& writer_;
   ChangeBook& book_;
-  const bool may_write_;
+  bool may_write_;
   std::map<Key, BootTime> tried_;  ///< one try a minute: a guest that refuses is not nagged
 };
 

@@ -17,12 +17,14 @@ class Hints {
   Hints(HintSwitch& hint_switch, bool may_write) : switch_(hint_switch), may_write_(may_write) {}
 
   std::vector<Outcome> Apply(const Plan& plan, BootTime now);
+  /// From the next plan on.
+  void MayWrite(bool may_write) { may_write_ = may_write; }
 
  private:
   Outcome One(const Action& action, BootTime now);
 
   HintSwitch& switch_;
-  const bool may_write_;
+  bool may_write_;
   std::map<VmId, BootTime> tried_;  ///< one try a minute: a domain that refuses is not nagged
 };
 

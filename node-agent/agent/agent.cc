@@ -14,24 +14,41 @@ namespace ullage::agent {
 void Agent::Tick() {
   const Moment now = parts_.clock.Now();
   Samples samples = parts_.sources.Read(now);
-  Snapshot snapshot = Fold(previous_, std::move(samples), policy_.overhead);
-  Plan plan = policy::Decide(snapshot, policy_);
+  Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
+  const NodeSample* node = snapshot.node ? &*snapshot.node : nullptr;
+  const Mode mode = Allowed(node);
+  Plan plan = policy::Decide(snapshot, Rules(node));
+  parts_.hints.MayWrite(mode != Mode::kObserve);
+  parts_.parameters.MayWrite(mode != Mode::kObserve);
   auto outcomes = parts_.hints.Apply(plan, now.boot);
   for (Outcome& outcome : parts_.parameters.Apply(plan, now.boot)) {
     outcomes.push_back(std::move(outcome));
   }
   previous_ = Remember(snapshot, plan);
 
-  const auto report = std::make_shared<const Report>(Report{std::move(snapshot), std::move(plan),
-                                                            std::move(outcomes), Name(config_.mode),
-                                                            last_->tick + 1});
-  for (const std::string& line : parts_.gate.Update(report->snapshot, report->plan)) {
-    spdlog::info("admission: {}", line);
+  const auto report = std::make_shared<const Report>(Report{
+      std::move(snapshot), std::move(plan), std::move(outcomes), Name(mode), last_->tick + 1});
+  if (parts_.gate != nullptr) {
+    for (const std::string& line : parts_.gate->Update(report->snapshot, report->plan)) {
+      spdlog::info("admission: {}", line);
+    }
   }
   parts_.bulletin.Post(report);
   if (parts_.count) parts_.count(*report);
   Log(*report);
   last_ = report;
+}
+
+// A ReclaimPolicy stands over the configuration, and no more than both allow is done.
+PolicyParams Agent::Rules(const NodeSample* node) const {
+  PolicyParams rules = node != nullptr && node->params ? *node->params : config_.policy;
+  if (!wishes_) rules.guest_parameters.clear();
+  return rules;
+}
+
+Mode Agent::Allowed(const NodeSample* node) const {
+  if (node == nullptr || !node->max_mode) return config_.mode;
+  return std::min(config_.mode, *node->max_mode);
 }
 
 bool Agent::Restores() const {

@@ -23,26 +23,27 @@ class Agent {
     sources::Sources& sources;
     actuators::Hints& hints;
     actuators::GuestParameters& parameters;
-    Gate& gate;
+    Gate* gate;  ///< null on a Kubernetes node, where the scheduler admits
     publishers::Bulletin& bulletin;
     std::function<void(const Report&)> count;  ///< metrics that count ticks, not scrapes
   };
-  Agent(const Config& config, Parts parts)
-      : config_(config), policy_(config.policy), parts_(std::move(parts)) {}
+  Agent(const Config& config, Parts parts) : config_(config), parts_(std::move(parts)) {}
 
   /// One tick; takes milliseconds and never waits for libvirt, a guest or the network.
   void Tick();
 
   /// From now on no guest is to be set to anything. Ticks that follow put back what was set; true
   /// while there is something left that they can.
-  void WishNothing() { policy_.guest_parameters.clear(); }
+  void WishNothing() { wishes_ = false; }
   bool Restores() const;
 
  private:
+  PolicyParams Rules(const NodeSample* node) const;
+  Mode Allowed(const NodeSample* node) const;
   void Log(const Report& report) const;
 
   const Config& config_;
-  PolicyParams policy_;
+  bool wishes_ = true;
   Parts parts_;
   Snapshot previous_;
   std::shared_ptr<const Report> last_ = std::make_shared<Report>();

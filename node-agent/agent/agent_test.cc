@@ -58,7 +58,7 @@ class AgentTest : public testing::Test {
         sources::HostMemory(roots_, ""), sources::Charges(roots_), directory_, *gate_, *book_);
     config_.policy.guest_parameters = {{"settle_ms", "50"}};
     agent_ = std::make_unique<Agent>(
-        config_, Agent::Parts{clock_, *sources_, hints_, parameters_, *gate_, bulletin_, {}});
+        config_, Agent::Parts{clock_, *sources_, hints_, parameters_, gate_.get(), bulletin_, {}});
   }
   void AddVm(const std::string& id, int pid, std::int64_t resident_mib) {
     tree_.Write("proc/" + std::to_string(pid) + "/cgroup", "0::/" + id + "\n");
@@ -133,6 +133,55 @@ TEST_F(AgentTest, SwitchesHintingOnOnce) {
   directory_.listing.vms[0].hinting = {true, false, false, false};
   EXPECT_EQ(Tick().outcomes.size(), 1u);
   Tick();
+  EXPECT_EQ(switch_.calls, std::vector<std::string>{"a"});
+}
+
+class FakeNode final : public sources::NodeReader {
+ public:
+  NodeSample Read() override { return sample; }
+  NodeSample sample;
+};
+
+// The same tick where Kubernetes admits: what the pods ask for is what was promised.
+class NodeAgentTest : public AgentTest {
+ protected:
+  NodeAgentTest() {
+    node_.sample.heard_at = clock_.now.boot;
+    node_.sample.allocatable = Bytes::MiB(3000);
+    AddVm("a", 7, 200);
+    PodSample pod;
+    pod.uid = "pa";
+    pod.memory = Bytes::MiB(1160);
+    pod.vmi = VmId{"a"};
+    node_.sample.pods = {pod};
+    sources_ = std::make_unique<sources::Sources>(
+        sources::HostMemory(roots_, ""), sources::Charges(roots_), directory_, node_, *book_);
+    agent_ = std::make_unique<Agent>(
+        config_, Agent::Parts{clock_, *sources_, hints_, parameters_, nullptr, bulletin_, {}});
+  }
+  FakeNode node_;
+};
+
+TEST_F(NodeAgentTest, CountsWhatThePodAskedFor) {
+  const Report& report = Tick();
+  ASSERT_EQ(report.snapshot.vms.size(), 1u);
+  EXPECT_EQ(report.snapshot.vms[0].promised, Bytes::MiB(1160));
+  EXPECT_EQ(report.plan.capacity.unsold, Bytes::MiB(1840));
+  EXPECT_EQ(report.mode, "publish");
+}
+
+TEST_F(NodeAgentTest, DoesNoMoreThanThePolicyAllows) {
+  directory_.listing.vms[0].hinting = {true, false, false, false};
+  node_.sample.max_mode = Mode::kObserve;
+  node_.sample.params = config_.policy;
+  node_.sample.params->growth = Permyriad{10000};
+  const Report& observed = Tick();
+  EXPECT_EQ(observed.mode, "observe");
+  EXPECT_EQ(observed.plan.vms[0].growth, Bytes::MiB(960)) << "the policy's own numbers";
+  ASSERT_EQ(observed.outcomes.size(), 1u);
+  EXPECT_EQ(observed.outcomes[0].state, Outcome::State::kSkipped);
+  node_.sample.max_mode = Mode::kReclaim;
+  EXPECT_EQ(Tick().mode, "publish") << "nor than the configuration allows";
   EXPECT_EQ(switch_.calls, std::vector<std::string>{"a"});
 }
 

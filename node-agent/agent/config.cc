@@ -59,6 +59,16 @@ void ReadHost(Section section, Config& config) {
   section.End();
 }
 
+void ReadKubernetes(Section section, Config::Kubernetes& kubernetes) {
+  section.Text("node", kubernetes.node);
+  section.AbsolutePathOrNone("kubeconfig", kubernetes.kubeconfig);
+  section.AbsolutePath("kubelet_dir", kubernetes.kubelet_dir);
+  section.AbsolutePath("proc", kubernetes.proc);
+  section.AbsolutePath("cgroup", kubernetes.cgroup);
+  section.AbsolutePathOrNone("node_hook_socket", kubernetes.node_hook_socket);
+  section.End();
+}
+
 void ReadOverhead(Section section, Overhead& overhead) {
   section.Size("fixed", overhead.fixed, Bytes(), Bytes::GiB(64));
   section.Size("per_vcpu", overhead.per_vcpu, Bytes(), Bytes::GiB(1));
@@ -75,6 +85,7 @@ void ReadAll(Section top, Config& config) {
   ReadHost(top.Below("host"), config);
   ReadOverhead(top.Below("overhead"), config.policy.overhead);
   ReadLibvirt(top.Below("libvirt"), config.libvirt);
+  ReadKubernetes(top.Below("kubernetes"), config.kubernetes);
   ReadGuest(top.Below("guest"), config);
   ReadPolicy(top.Below("policy"), config.policy);
   top.End();

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "node-agent/host/file.h"
 #include "node-agent/model/mode.h"
 #include "node-agent/model/params.h"
 #include "node-agent/model/result.h"
@@ -34,6 +35,16 @@ struct Config {
     milliseconds refresh{2000};        ///< each VM's state and statistics
     milliseconds proof_period{10000};  ///< is hinting still on?
   } libvirt;
+
+  /// Without --standalone.
+  struct Kubernetes {
+    std::string node;                              ///< its name; empty: environment NODE_NAME
+    std::string kubeconfig;                        ///< empty: the pod's service account
+    std::string kubelet_dir = "/var/lib/kubelet";  ///< where launchers' sockets are
+    std::string proc = host::Roots{}.proc;         ///< shows the host's processes
+    std::string cgroup = host::Roots{}.cgroup;     ///< the host's whole hierarchy
+    std::string node_hook_socket;                  ///< KubeVirt's node hooks; empty: none
+  } kubernetes;
 
   struct Guest {
     GuestRule agent = GuestRule::kDeny;

@@ -51,6 +51,32 @@ void CompareVm(const VmState* was, const VmState& vm, Lines& lines) {
   }
 }
 
+void CompareNode(const std::optional<NodeSample>& was, const NodeSample& now, Lines& lines) {
+  static const NodeSample kNone;
+  const NodeSample& before = was ? *was : kNone;
+  lines.Fault("API server", before.fault, now.fault);
+  lines.Fault("policy", before.policy_fault, now.policy_fault);
+  if (before.policy != now.policy) {
+    lines.Info(now.policy.empty() ? "no ReclaimPolicy is in force: the configuration applies"
+                                  : "ReclaimPolicy " + now.policy + " is in force");
+  }
+  const auto faults = [](const NodeSample& node) {
+    std::map<std::string, std::string> all;
+    for (const PodSample& pod : node.pods) {
+      if (!pod.fault.empty()) all["pod " + pod.name_space + "/" + pod.name] = pod.fault;
+    }
+    for (const VmiSample& vmi : node.vmis) {
+      if (!vmi.fault.empty()) all["VMI " + vmi.spec.name] = vmi.fault;
+    }
+    return all;
+  };
+  const auto old = faults(before);
+  for (const auto& [who, fault] : faults(now)) {
+    const auto at = old.find(who);
+    if (at == old.end() || at->second != fault) lines.Warn(who + ": " + fault);
+  }
+}
+
 // An action stands in each plan until its effect is seen; it is said when it begins, and each time
 // it fails.
 void CompareOutcome(const Report& before, const Outcome& outcome, Lines& lines) {
@@ -71,6 +97,7 @@ std::vector<Entry> Changes(const Report& before, const Report& now) {
   Lines lines;
   lines.Fault("host memory", before.snapshot.host.fault, now.snapshot.host.fault);
   lines.Fault("list of VMs", before.snapshot.vms_fault, now.snapshot.vms_fault);
+  if (now.snapshot.node) CompareNode(before.snapshot.node, *now.snapshot.node, lines);
   std::map<VmId, const VmState*> old;
   for (const VmState& vm : before.snapshot.vms) old[vm.spec.id] = &vm;
   for (const VmState& vm : now.snapshot.vms) {

@@ -63,6 +63,32 @@ TEST(Changes, AnActionIsSaidWhenItBegins) {
   EXPECT_EQ(Texts(now, now), "");
 }
 
+TEST(Changes, WhatTheApiServerSaysWrongIsSaidOnce) {
+  Report now;
+  now.snapshot.node = NodeSample{};
+  now.snapshot.node->fault = "refused";
+  now.snapshot.node->policy = "p";
+  now.snapshot.node->policy_fault = "growth is odd";
+  PodSample pod;
+  pod.name_space = "ns";
+  pod.name = "pod";
+  pod.fault = "a request";
+  now.snapshot.node->pods = {pod};
+  VmiSample vmi;
+  vmi.spec.name = "ns/v";
+  vmi.fault = "two pods";
+  now.snapshot.node->vmis = {vmi};
+  EXPECT_EQ(Texts({}, now),
+            "API server: refused\npolicy: growth is odd\nReclaimPolicy p is in force\n"
+            "VMI ns/v: two pods\npod ns/pod: a request\n");
+  EXPECT_EQ(Texts(now, now), "");
+  Report well;
+  well.snapshot.node = NodeSample{};
+  EXPECT_EQ(Texts(now, well),
+            "API server: well again\npolicy: well again\n"
+            "no ReclaimPolicy is in force: the configuration applies\n");
+}
+
 TEST(Changes, CapacityThatMovesIsSaidWithItsReason) {
   Report now;
   now.plan.capacity.published = Bytes::MiB(128);
