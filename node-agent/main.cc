@@ -14,10 +14,13 @@
 #include "node-agent/agent/agent.h"
 #include "node-agent/agent/change_book.h"
 #include "node-agent/agent/kubernetes.h"
+#include "node-agent/publishers/cluster_publisher.h"
 #include "node-agent/publishers/grpc_server.h"
 #include "node-agent/publishers/http.h"
 #include "node-agent/publishers/metrics.h"
+#include "node-agent/sources/launcher.h"
 #include "qemu-backend/directory.h"
+#include "qemu-backend/launchers.h"
 #include "qemu-backend/pid_file.h"
 #include "qemu-backend/thread.h"
 
@@ -207,21 +210,50 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   return 0;
 }
 
-// Until launchers are followed: VMs are counted by what their pods asked for, and no QEMU is seen.
-class NoLaunchers final : public sources::QemuDirectory,
-                          public actuators::HintSwitch,
-                          public actuators::GuestWriter {
- public:
-  explicit NoLaunchers(const host::Clock& clock) : clock_(clock) {}
-  sources::QemuListing Latest() const override { return {clock_.Now().boot, "", {}}; }
-  Status SwitchOn(const VmId&) override { return Error(Code::kNotFound, "no such VM"); }
-  Status Write(const VmId&, const std::string&, const std::string&) override {
-    return Error(Code::kNotFound, "no such VM");
-  }
+qemu::LauncherWays Ways(const agent::Config& config, const host::Roots& roots) {
+  return {.find =
+              [roots, kubelet = config.kubernetes.kubelet_dir](const sources::LauncherPod& pod,
+                                                               milliseconds patience) {
+                return sources::FindLauncher(roots, kubelet, pod, patience);
+              },
+          .socket =
+              [roots](const sources::Launcher& launcher) {
+                return sources::OpenLibvirtSocket(roots, launcher);
+              }};
+}
 
- private:
-  const host::Clock& clock_;
-};
+qemu::LibvirtOptions OnNodeOptions(const agent::Config& config, const agent::ChangeBook& book,
+                                   const host::Roots& roots) {
+  qemu::LibvirtOptions options = qemu::LauncherDefaults();
+  options.deadline = config.libvirt.deadline;
+  options.guest_rule = config.guest.agent;
+  options.guest_read_every = config.guest.read_every;
+  options.guest_parameters = WatchedParameters(config, book);
+  options.roots = roots;
+  return options;
+}
+
+// The launchers that the API server ties to a VMI of this node.
+std::vector<qemu::LauncherTarget> Targets(const NodeSample& node) {
+  std::vector<qemu::LauncherTarget> targets;
+  for (const VmiSample& vmi : node.vmis) {
+    if (vmi.launcher.empty()) continue;
+    qemu::LauncherTarget target{
+        {vmi.launcher, vmi.name_space, vmi.name}, vmi.spec, vmi.hints_off, vmi.leaving};
+    if (vmi.spec.guest_memory == Bytes::Max()) target.spec.guest_memory = Bytes();
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+void OnHook(qemu::LauncherDirectory& launchers, const publishers::NodeHookCall& call) {
+  using Point = publishers::NodeHookPoint;
+  if (call.point == Point::kPostVmStart || call.point == Point::kPostMigrationTarget) {
+    launchers.Poke({call.vmi_uid});
+  } else if (call.point == Point::kPreVmStop || call.point == Point::kPreMigrationSource) {
+    launchers.LetGo({call.vmi_uid});
+  }
+}
 
 int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   const host::SystemClock clock;
@@ -233,8 +265,12 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   const auto book = OpenBook(config, *boot_id);
   if (!book) return Fail(book.error());
 
-  NoLaunchers launchers(clock);
-  const auto node = agent::KubernetesNode::Start(config, pod, clock, {});
+  qemu::LauncherDirectory launchers(OnNodeOptions(config, **book, *roots), Ways(config, *roots),
+                                    clock);
+  const auto node = agent::KubernetesNode::Start(
+      config, pod, clock,
+      {.node = [&](const NodeSample& sample) { launchers.SetPods(Targets(sample)); },
+       .hook = [&](const publishers::NodeHookCall& call) { OnHook(launchers, call); }});
   if (!node) return Fail(node.error());
   const bool writes = config.mode != Mode::kObserve;
   sources::Sources sources(sources::HostMemory(*roots, config.host_cgroup),
@@ -245,6 +281,12 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   publishers::Metrics metrics(bulletin, clock);
   const auto fronts = Serve(config, bulletin, metrics, clock, nullptr);
   if (!fronts) return Fail(fronts.error());
+  publishers::ClusterPublisherOptions telling;
+  telling.node = (*node)->name();
+  telling.resource.quantum = config.policy.quantum;
+  telling.say = [](const std::string& line) { spdlog::info("API server: {}", line); };
+  // At its end it takes back what is published.
+  const publishers::ClusterPublisher publisher(telling, (*node)->client(), bulletin);
 
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
                               [&](const Report& report) { metrics.Count(report); }});
