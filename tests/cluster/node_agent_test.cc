@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real ullage-agent against a real API server, whose kubeconfig ULLAGE_TEST_KUBECONFIG names:
+// from pods, VMIs and policies to the terms of the sum. No kubelet and no guest takes part. Skipped
+// without it.
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "node-agent/host/clock.h"
+#include "node-agent/host/file.h"
+#include "node-agent/host/temporary_tree.h"
+#include "node-agent/kube/cpprest_transport.h"
+#include "node-agent/kube/discovery.h"
+#include "node-agent/kube/kubeconfig.h"
+#include "tests/guest/command.h"
+
+namespace ullage::kube {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr Resource kNamespaces{"", "v1", "namespaces"};
+constexpr Resource kServiceAccounts{"", "v1", "serviceaccounts"};
+constexpr Resource kClusterRoles{"rbac.authorization.k8s.io", "v1", "clusterroles"};
+constexpr Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
+constexpr Resource kCrds{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
+constexpr Resource kNodeReclaims{"ullage.io", "v1alpha1", "nodereclaims"};
+constexpr const char* kSpace = "ullage-node-test";
+constexpr const char* kNode = "ullage-node-test";
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+#define MUST(result)                                                \
+  do {                                                              \
+    const auto& must_result = (result);                             \
+    ASSERT_TRUE(must_result.ok()) << must_result.error().message(); \
+  } while (false)
+
+class NodeAgent : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* path = std::getenv("ULLAGE_TEST_KUBECONFIG");
+    if (path == nullptr) GTEST_SKIP() << "ULLAGE_TEST_KUBECONFIG names no kubeconfig";
+    kubeconfig_ = path;
+    const auto access = LoadKubeconfig(path);
+    MUST(access);
+    access_ = *access;
+    const auto transport = MakeTransport(access_);
+    MUST(transport);
+    client_ = std::make_unique<Client>(*transport, Timing{pause_, clock_, SystemRandom()});
+    Put({kNamespaces, "", kSpace}, R"({"apiVersion":"v1","kind":"Namespace"})");
+    InstallCrds();
+    Clear({kNodes, "", kNode});
+    Put({kNodes, "", kNode},
+        R"({"apiVersion":"v1","kind":"Node","metadata":{"labels":{"ullage-test":"yes"}}})");
+    MUST(client_->PatchText(
+        {kNodes, "", kNode, "status"},
+        {"application/merge-patch+json",
+         R"({"status":{"capacity":{"memory":"8Gi"},"allocatable":{"memory":"6Gi"}}})"}));
+  }
+  void TearDown() override {
+    if (client_ == nullptr) return;
+    agent_.reset();
+    Clear({kReclaimPolicies, "", "ullage-node-test"});
+    for (const char* name : {"launcher", "other"}) {
+      // No kubelet says that it has ended.
+      const auto gone = client_->SendOnce({"DELETE", std::string("/api/v1/namespaces/") + kSpace +
+                                                         "/pods/" + name + "?gracePeriodSeconds=0"},
+                                          {}, kMaxKubeconfigBytes);
+      EXPECT_TRUE(gone.ok());
+    }
+    Clear({kVmis, kSpace, "vm"});
+    Clear({kNodes, "", kNode});
+  }
+
+  // Fine when it is not there.
+  void Clear(const ObjectRef& ref) {
+    const auto done = client_->Delete(ref);
+    if (!done) {
+      EXPECT_EQ(done.error().code(), Code::kNotFound) << done.error().message();
+    }
+  }
+  // Makes `body` what it is, whether it was there or not. The body says neither name nor namespace.
+  void Put(const ObjectRef& ref, const std::string& body) {
+    json object = json::parse(body);
+    object["metadata"]["name"] = ref.name;
+    const auto put = [&] {
+      return client_->PatchText(ref, Patch::Apply(object.dump(), "node-test", true));
+    };
+    auto done = put();
+    // A kind that has just been declared is not served at once, nor is a namespace ready for pods.
+    for (int i = 0; i < 300 && !done; ++i, Rest()) done = put();
+    MUST(done);
+  }
+  void Rest() { pause_.For(milliseconds(100), {}); }
+
+  void InstallCrds() {
+    for (const char* file : {"ullage.io_reclaimpolicies", "ullage.io_nodereclaims"}) {
+      const auto yaml = host::ReadFile(std::string(ULLAGE_SOURCE_DIR "/crds/") + file + ".yaml",
+                                       std::size_t{1} << 20);
+      MUST(yaml);
+      const std::string name = std::string(file).substr(10) + ".ullage.io";
+      MUST(client_->PatchText({kCrds, "", name}, Patch::Apply(*yaml, "node-test", true)));
+    }
+    // As much of KubeVirt's as it takes to hold one.
+    Put({kCrds, "", "virtualmachineinstances.kubevirt.io"},
+        R"({"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","spec":{)"
+        R"("group":"kubevirt.io","scope":"Namespaced","names":{"plural":"virtualmachineinstances",)"
+        R"("singular":"virtualmachineinstance","kind":"VirtualMachineInstance"},"versions":[{)"
+        R"("name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object",)"
+        R"("x-kubernetes-preserve-unknown-fields":true}}}]}})");
+    for (const Resource& kind : {kVmis, kReclaimPolicies, kNodeReclaims}) {
+      const auto served = [&] {
+        const auto is = Serves(*client_, kind);
+        return is.ok() && *is;
+      };
+      for (int i = 0; i < 300 && !served(); ++i) Rest();
+      ASSERT_TRUE(served()) << kind.plural;
+    }
+  }
+
+  // A VMI of 1 GiB with its launcher, which asks for 700 MiB and 512 MiB of reclaimable memory, and
+  // another pod, which asks for 300 MiB.
+  void MakePods() {
+    const std::string kind = R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance",)";
+    const std::string labels = R"("metadata":{"labels":{"kubevirt.io/nodeName":")" +
+                               std::string(kNode) +
+                               R"("},"annotations":{"ullage.io/reclaim":"nonsense"}},)";
+    const std::string spec = R"("spec":{"domain":{"memory":{"guest":"1Gi"}}})";
+    Put({kVmis, kSpace, "vm"}, kind + labels + spec + "}");
+    const auto vmi = client_->Get<k8s::VirtualMachineInstance>({kVmis, kSpace, "vm"});
+    MUST(vmi);
+    vmi_ = vmi->metadata().uid();
+    PutPod("launcher",
+           R"({"kubevirt.io":"virt-launcher","kubevirt.io/created-by":")" + vmi_ + "\"}",
+           R"({"memory":"700Mi","ullage.io/reclaimable-memory":"512Mi"})");
+    PutPod("other", "{}", R"({"memory":"300Mi"})");
+    const auto pod = client_->Get<k8s::Pod>({kPods, kSpace, "launcher"});
+    MUST(pod);
+    Put({kVmis, kSpace, "vm"}, kind + labels + spec + R"(,"status":{"activePods":{")" +
+                                   pod->metadata().uid() + R"(":")" + kNode + R"("}}})");
+  }
+  void PutPod(const std::string& name, const std::string& labels, const std::string& requests) {
+    Put({kPods, kSpace, name},
+        R"({"apiVersion":"v1","kind":"Pod","metadata":{"labels":)" + labels +
+            R"(},"spec":{"nodeName":")" + kNode +
+            R"(","automountServiceAccountToken":false,"containers":[{"name":"compute","image":"none",)"
+            R"("resources":{"limits":)" +
+            requests + R"(,"requests":)" + requests + "}}]}}");
+  }
+
+  void StartAgent(const std::string& kubeconfig) {
+    tree_.Write("agent.yaml", "mode: publish\nsocket: " + tree_.path("agent.sock") +
+                                  "\nstate_dir: " + tree_.path("state") +
+                                  "\nlisten: ''\nkubernetes:\n  node: " + kNode +
+                                  "\n  kubeconfig: " + kubeconfig + "\n");
+    agent_.emplace(std::vector<std::string>{ULLAGE_BIN_DIR "/ullage-agent", "--config",
+                                            tree_.path("agent.yaml")},
+                   tree_.path("agent.log"));
+  }
+  std::string Log() const {
+    std::ifstream file(tree_.path("agent.log"));
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  json Ask(const std::vector<std::string>& what) const {
+    std::vector<std::string> command{ULLAGE_BIN_DIR "/ullagectl", "--socket",
+                                     tree_.path("agent.sock")};
+    command.insert(command.end(), what.begin(), what.end());
+    const auto output = tests::RunProgram(command, "", std::chrono::seconds(30));
+    return output.status == 0 ? json::parse(output.text, nullptr, false) : json();
+  }
+  json Capacity() const { return Ask({"capacity", "-o", "json"}); }
+  // The first capacity that `is_it` likes; null after a minute.
+  json Await(const std::function<bool(const json&)>& is_it) {
+    for (int i = 0; i < 600; ++i, Rest()) {
+      json capacity = Capacity();
+      if (capacity.is_object() && is_it(capacity)) return capacity;
+    }
+    return {};
+  }
+  // 64-bit numbers are strings in protobuf's JSON; zero may be left out.
+  static std::int64_t MiB(const json& capacity, const std::string& term) {
+    if (!capacity.is_object() || !capacity.contains(term)) return 0;
+    const json& value = capacity[term];
+    return (value.is_string() ? std::stoll(value.get<std::string>()) : value.get<std::int64_t>()) /
+           kMiB;
+  }
+
+  RealPause pause_;
+  host::SystemClock clock_;
+  std::string kubeconfig_;
+  Access access_{""};
+  std::unique_ptr<Client> client_;
+  std::string vmi_;
+  host::TemporaryTree tree_;
+  std::optional<tests::Process> agent_;
+};
+
+TEST_F(NodeAgent, CountsWhatPodsAskedForAndFollowsThem) {
+  MakePods();
+  StartAgent(kubeconfig_);
+  json capacity = Await([](const json& c) { return MiB(c, "granted") == 512; });
+  ASSERT_FALSE(capacity.is_null()) << Log();
+  EXPECT_EQ(MiB(capacity, "promised"), 1212) << capacity;
+  EXPECT_EQ(MiB(capacity, "unsold"), 6144 - 700 - 300) << capacity;
+  ASSERT_TRUE(capacity.contains("terms")) << capacity;
+  EXPECT_EQ(MiB(capacity["terms"], "notOurs") + MiB(capacity["terms"], "not_ours"), 300)
+      << capacity;
+  EXPECT_GE(MiB(capacity, "published"), 512) << capacity;
+  const auto output =
+      tests::RunProgram({ULLAGE_BIN_DIR "/ullagectl", "--socket", tree_.path("agent.sock"),
+                         "explain", std::string(kSpace) + "/vm"});
+  EXPECT_THAT(output.text, HasSubstr("ullage.io/reclaim is 'nonsense'"));
+
+  // A pod that ends gives its memory back to the scheduler.
+  MUST(client_->PatchText({kPods, kSpace, "other", "status"},
+                          {"application/merge-patch+json", R"({"status":{"phase":"Succeeded"}})"}));
+  capacity = Await([](const json& c) { return MiB(c, "unsold") == 6144 - 700; });
+  EXPECT_FALSE(capacity.is_null()) << Log();
+
+  // A policy is in force as soon as it is there.
+  Put({kReclaimPolicies, "", "ullage-node-test"},
+      R"({"apiVersion":"ullage.io/v1alpha1","kind":"ReclaimPolicy","spec":{"maxMode":"observe",)"
+      R"("nodeSelector":{"matchLabels":{"ullage-test":"yes"}},"ratioCap":"200%"}})");
+  for (int i = 0;
+       i < 600 && Log().find("ReclaimPolicy ullage-node-test is in force") == std::string::npos;
+       ++i) {
+    Rest();
+  }
+  EXPECT_THAT(Log(), HasSubstr("ReclaimPolicy ullage-node-test is in force"));
+}
+
+TEST_F(NodeAgent, AVerbThatIsNotGrantedIsSaidOnceAndTheRestGoesOn) {
+  const std::string rbac = R"({"apiVersion":"rbac.authorization.k8s.io/v1",)";
+  Put({kServiceAccounts, kSpace, "agent"}, R"({"apiVersion":"v1","kind":"ServiceAccount"})");
+  Put({kClusterRoles, "", "ullage-node-test"},
+      rbac +
+          R"("kind":"ClusterRole","rules":[{"apiGroups":["","kubevirt.io"],)"
+          R"("resources":["nodes","pods","virtualmachineinstances"],"verbs":["list","watch"]}]})");
+  Put({kClusterRoleBindings, "", "ullage-node-test"},
+      rbac +
+          R"("kind":"ClusterRoleBinding","roleRef":{"apiGroup":"rbac.authorization.k8s.io",)"
+          R"("kind":"ClusterRole","name":"ullage-node-test"},"subjects":[{"kind":"ServiceAccount",)"
+          R"("name":"agent","namespace":")" +
+          std::string(kSpace) + R"("}]})");
+  const auto token = client_->CreateText(
+      {kServiceAccounts, kSpace, "agent", "token"},
+      R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}})");
+  MUST(token);
+  const std::string ca =
+      access_.ca.text.empty() ? *host::ReadFile(access_.ca.file, 1 << 20) : access_.ca.text;
+  tree_.Write("ca.crt", ca);
+  tree_.Write(
+      "kubeconfig",
+      json{{"current-context", "c"},
+           {"clusters",
+            {{{"name", "k"},
+              {"cluster",
+               {{"server", access_.server}, {"certificate-authority", tree_.path("ca.crt")}}}}}},
+           {"users",
+            {{{"name", "u"}, {"user", {{"token", json::parse(*token)["status"]["token"]}}}}}},
+           {"contexts", {{{"name", "c"}, {"context", {{"cluster", "k"}, {"user", "u"}}}}}}}
+          .dump());
+  MakePods();
+  StartAgent(tree_.path("kubeconfig"));
+  const json capacity = Await([](const json& c) { return MiB(c, "granted") == 512; });
+  ASSERT_FALSE(capacity.is_null()) << Log();
+  EXPECT_TRUE(capacity.contains("terms")) << "what is not granted is no reason to know nothing";
+  const std::string log = Log();
+  const std::size_t first = log.find("reclaimpolicies.ullage.io is forbidden");
+  EXPECT_NE(first, std::string::npos) << log;
+  EXPECT_EQ(log.find("reclaimpolicies.ullage.io is forbidden", first + 1), std::string::npos)
+      << log;
+}
+
+}  // namespace
+}  // namespace ullage::kube
