@@ -18,6 +18,7 @@
 #include "node-agent/publishers/grpc_server.h"
 #include "node-agent/publishers/http.h"
 #include "node-agent/publishers/metrics.h"
+#include "node-agent/publishers/recorder.h"
 #include "node-agent/sources/launcher.h"
 #include "qemu-backend/directory.h"
 #include "qemu-backend/launchers.h"
@@ -138,6 +139,8 @@ qemu::LibvirtOptions Options(const agent::Config& config, const agent::ChangeBoo
           .roots = roots};
 }
 
+void Warn(const std::string& line) { spdlog::warn("{}", line); }
+
 // What of this agent others can ask.
 struct Fronts {
   std::unique_ptr<publishers::GrpcServer> grpc;
@@ -145,9 +148,10 @@ struct Fronts {
 };
 Result<Fronts> Serve(const agent::Config& config, publishers::Bulletin& bulletin,
                      publishers::Metrics& metrics, const host::Clock& clock,
-                     publishers::AdmissionGate* gate) {
+                     publishers::AdmissionGate* gate, const publishers::Recorder& recorder) {
   Fronts fronts;
-  auto grpc = publishers::GrpcServer::Start({.socket = config.socket}, bulletin, gate);
+  auto grpc = publishers::GrpcServer::Start({.socket = config.socket, .recorder = &recorder},
+                                            bulletin, gate);
   if (!grpc) return grpc.error();
   fronts.grpc = *std::move(grpc);
   if (config.listen.empty()) return fronts;
@@ -197,8 +201,9 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   actuators::Hints hints(*directory, writes);
   actuators::GuestParameters parameters(*directory, **book, writes);
   publishers::Bulletin bulletin;
+  const publishers::Recorder recorder({config.state_dir, Warn}, bulletin);
   publishers::Metrics metrics(bulletin, clock);
-  const auto fronts = Serve(config, bulletin, metrics, clock, &gate);
+  const auto fronts = Serve(config, bulletin, metrics, clock, &gate, recorder);
   if (!fronts) return Fail(fronts.error());
 
   agent::Agent agent(config, {clock, sources, hints, parameters, &gate, bulletin,
@@ -278,16 +283,16 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   actuators::Hints hints(launchers, writes);
   actuators::GuestParameters parameters(launchers, **book, writes);
   publishers::Bulletin bulletin;
-  publishers::Metrics metrics(bulletin, clock);
-  const auto fronts = Serve(config, bulletin, metrics, clock, nullptr);
-  if (!fronts) return Fail(fronts.error());
+  const publishers::Recorder recorder({config.state_dir, Warn}, bulletin);
   publishers::ClusterPublisherOptions telling;
   telling.node = (*node)->name();
   telling.resource.quantum = config.policy.quantum;
   telling.say = [](const std::string& line) { spdlog::info("API server: {}", line); };
   // At its end it takes back what is published.
   const publishers::ClusterPublisher publisher(telling, (*node)->client(), bulletin);
-
+  publishers::Metrics metrics(bulletin, clock);
+  const auto fronts = Serve(config, bulletin, metrics, clock, nullptr, recorder);
+  if (!fronts) return Fail(fronts.error());
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
                               [&](const Report& report) { metrics.Count(report); }});
   spdlog::info("ullage-agent: mode {}, node {}, socket {}, metrics {}", Name(config.mode),

@@ -130,13 +130,27 @@ Result<v1::Snapshot> AgentClient::GetSnapshot(milliseconds deadline) {
       *connection().stub, &v1::NodeAgent::Stub::GetSnapshot, {}, socket_, deadline);
 }
 
-Result<v1::Explanation> AgentClient::Explain(const std::string& vm, milliseconds deadline) {
+Result<v1::Explanation> AgentClient::Explain(const std::string& vm, std::optional<WallTime> at,
+                                             milliseconds deadline) {
   const Status reachable = Reachable();
   if (!reachable) return reachable.error();
   v1::ExplainRequest request;
   request.set_vm(host::Printable(vm));  // the agent knows names as it shows them
+  if (at) {
+    request.set_at_unix_ms(
+        std::chrono::duration_cast<milliseconds>(at->time_since_epoch()).count());
+  }
   return Call<v1::ExplainRequest, v1::Explanation>(
       *connection().stub, &v1::NodeAgent::Stub::Explain, request, socket_, deadline);
+}
+
+Result<v1::History> AgentClient::GetHistory(seconds horizon, milliseconds deadline) {
+  const Status reachable = Reachable();
+  if (!reachable) return reachable.error();
+  v1::GetHistoryRequest request;
+  request.set_horizon_seconds(static_cast<std::uint32_t>(horizon.count()));
+  return Call<v1::GetHistoryRequest, v1::History>(
+      *connection().stub, &v1::NodeAgent::Stub::GetHistory, request, socket_, deadline);
 }
 
 Result<v1::ReserveResponse> AgentClient::Reserve(const v1::ReserveRequest& request,

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "node-agent/model/result.h"
@@ -27,7 +28,10 @@ class AgentClient {
   Status Reachable() const;
 
   Result<v1::Snapshot> GetSnapshot(milliseconds deadline);
-  Result<v1::Explanation> Explain(const std::string& vm, milliseconds deadline);
+  /// `at`: a past moment; absent: now.
+  Result<v1::Explanation> Explain(const std::string& vm, std::optional<WallTime> at,
+                                  milliseconds deadline);
+  Result<v1::History> GetHistory(seconds horizon, milliseconds deadline);
   Result<v1::ReserveResponse> Reserve(const v1::ReserveRequest& request, milliseconds deadline);
   Result<v1::ReleaseResponse> Release(const std::string& uuid, milliseconds deadline);
 

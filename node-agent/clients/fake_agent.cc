@@ -37,9 +37,18 @@ struct FakeAgent::Parts : v1::NodeAgent::Service {
       if (vm.name() != request->vm()) continue;
       *response->mutable_vm() = vm;
       response->add_lines("It was promised something.");
+      if (request->has_at_unix_ms()) {
+        response->add_lines("At " + std::to_string(request->at_unix_ms()) + ".");
+      }
       return grpc::Status::OK;
     }
     return {grpc::StatusCode::NOT_FOUND, "no VM has the name or UUID '" + request->vm() + "'"};
+  }
+  grpc::Status GetHistory(grpc::ServerContext*, const v1::GetHistoryRequest* request,
+                          v1::History* response) override {
+    response->set_minutes(90);
+    response->set_horizon_seconds(request->horizon_seconds());
+    return grpc::Status::OK;
   }
   grpc::Status Reserve(grpc::ServerContext*, const v1::ReserveRequest* request,
                        v1::ReserveResponse* response) override {

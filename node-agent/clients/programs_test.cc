@@ -47,8 +47,9 @@ class ProgramsTest : public testing::Test {
 };
 
 TEST_F(ProgramsTest, CtlEndsWith2OnAUsageError) {
-  for (const char* arguments : {"", "nonsense", "explain", "top -n 0", "top --once -n 2",
-                                "capacity -o xml", "--nonsense"}) {
+  for (const char* arguments :
+       {"", "nonsense", "explain", "top -n 0", "top --once -n 2", "capacity -o xml", "--nonsense",
+        "explain web --at yesterday", "report --horizon 10"}) {
     const Ended ended = Run(ctl_ + arguments);
     EXPECT_EQ(ended.code, 2) << arguments;
     EXPECT_THAT(ended.out, IsEmpty());
@@ -58,7 +59,7 @@ TEST_F(ProgramsTest, CtlEndsWith2OnAUsageError) {
 }
 
 TEST_F(ProgramsTest, CtlEndsWith1WithoutAnAgent) {
-  for (const char* arguments : {"top", "capacity", "explain web"}) {
+  for (const char* arguments : {"top", "capacity", "explain web", "report"}) {
     const Ended ended = Run(ctl_ + arguments);
     EXPECT_EQ(ended.code, 1);
     EXPECT_THAT(ended.err, StartsWith("ullagectl: no agent: there is no socket " + socket_));
@@ -82,6 +83,11 @@ TEST_F(ProgramsTest, CtlShowsWhatTheAgentSays) {
   EXPECT_THAT(twice.out, HasSubstr("\n{\"tick\":\"2\""));
   EXPECT_THAT(Run(ctl_ + "capacity -o json").out, StartsWith("{\"promised\":\"0\""));
   EXPECT_THAT(Run(ctl_ + "explain web").out, HasSubstr("It was promised something."));
+  EXPECT_THAT(Run(ctl_ + "explain web --at 2026-11-21T08:30:00Z").out,
+              HasSubstr("At 1795249800000."));
+  EXPECT_THAT(Run(ctl_ + "explain web --at -10m").out, HasSubstr("At 1"));
+  EXPECT_THAT(Run(ctl_ + "report").out, HasSubstr("recorded   1.5 hours"));
+  EXPECT_THAT(Run(ctl_ + "report --horizon 1h -o json").out, HasSubstr("\"horizonSeconds\":3600"));
   const Ended nobody = Run(ctl_ + "explain nobody");
   EXPECT_EQ(nobody.code, 3);
   EXPECT_THAT(nobody.err, HasSubstr("'nobody'"));

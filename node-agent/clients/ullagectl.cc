@@ -14,6 +14,7 @@
 #include "node-agent/api/target.h"
 #include "node-agent/clients/channel.h"
 #include "node-agent/clients/cleanup.h"
+#include "node-agent/clients/moment.h"
 #include "node-agent/clients/screen.h"
 #include "node-agent/clients/views.h"
 #include "node-agent/kube/cpprest_transport.h"
@@ -30,6 +31,8 @@ struct Arguments {
   std::string socket{api::kDefaultSocket};
   std::string output = "text";
   std::string vm;
+  std::string at;       // empty: now
+  std::string horizon;  // empty: the agent's default
   bool once = false;
   unsigned count = 0;  // 0: until interrupted
   std::string kubeconfig;
@@ -160,13 +163,38 @@ int Capacity(const Arguments& arguments) {
 
 int Explain(const Arguments& arguments) {
   AgentClient client(arguments.socket);
-  const auto explanation = client.Explain(arguments.vm, kDeadline);
+  std::optional<WallTime> at;
+  if (!arguments.at.empty()) {
+    const auto parsed = ParseMoment(arguments.at, std::chrono::system_clock::now());
+    if (!parsed) return Fail(parsed.error());
+    at = *parsed;
+  }
+  const auto explanation = client.Explain(arguments.vm, at, kDeadline);
   if (!explanation) return Fail(explanation.error());
   const Terminal terminal = LookAtTerminal();
   if (arguments.json()) {
     std::cout << ToJson(*explanation) << '\n';
   } else {
     Print(ExplainLines(*explanation, {terminal.columns, terminal.color}));
+  }
+  return kDone;
+}
+
+int Report(const Arguments& arguments) {
+  seconds horizon{0};
+  if (!arguments.horizon.empty()) {
+    const auto parsed = ParseSpan(arguments.horizon);
+    if (!parsed) return Fail(parsed.error());
+    horizon = *parsed;
+  }
+  AgentClient client(arguments.socket);
+  const auto history = client.GetHistory(horizon, kDeadline);
+  if (!history) return Fail(history.error());
+  const Terminal terminal = LookAtTerminal();
+  if (arguments.json()) {
+    std::cout << ToJson(*history) << '\n';
+  } else {
+    Print(HistoryLines(*history, {terminal.columns, terminal.color}));
   }
   return kDone;
 }
@@ -240,6 +268,11 @@ int Run(int argc, char** argv) {
   CLI::App* capacity = app.add_subcommand("capacity", "what may be promised, as a sum");
   CLI::App* explain = app.add_subcommand("explain", "why one VM counts as it does");
   explain->add_option("VM", arguments.vm, "name or UUID")->required();
+  explain->add_option("--at", arguments.at,
+                      "a past moment: 2026-11-21T08:30:00Z, or -10m; a day is kept");
+  CLI::App* report =
+      app.add_subcommand("report", "how many more VMs would have fitted, and how safely");
+  report->add_option("--horizon", arguments.horizon, "how long a promise has to hold (10m)");
   CLI::App* cleanup = AddClusterCleanup(app, arguments);
   try {
     app.parse(argc, argv);
@@ -249,6 +282,7 @@ int Run(int argc, char** argv) {
   QuietGrpc();
   if (*top) return Top(arguments);
   if (*capacity) return Capacity(arguments);
+  if (*report) return Report(arguments);
   if (*cleanup) return ClusterCleanup(arguments);
   return Explain(arguments);
 }

@@ -119,6 +119,58 @@ void AppendSum(std::vector<std::string>& lines, const v1::CapacityTerms& terms,
   lines.insert(lines.end(), rendered.begin() + 1, rendered.end());
 }
 
+std::string Date(std::int64_t unix_s) {
+  const std::time_t when = unix_s;
+  std::tm local{};
+  std::array<char, 32> text{};
+  if (localtime_r(&when, &local) == nullptr) return "?";
+  std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M", &local);
+  return text.data();
+}
+
+std::string Days(std::uint32_t minutes) {
+  std::array<char, 32> text{};
+  if (minutes < 60) {
+    std::snprintf(text.data(), text.size(), "%u min", minutes);
+  } else if (minutes < 48 * 60) {
+    std::snprintf(text.data(), text.size(), "%.1f hours", minutes / 60.0);
+  } else {
+    std::snprintf(text.data(), text.size(), "%.1f days", minutes / 1440.0);
+  }
+  return text.data();
+}
+
+// From nothing to the most, in eighths; a blank is unknown.
+std::string Sparkline(const v1::History& history) {
+  constexpr std::array<const char*, 8> kBlocks{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  const auto most = static_cast<double>(std::max<std::uint64_t>(history.additional_most(), 1));
+  std::string line;
+  for (const v1::HistoryPoint& point : history.points()) {
+    if (!point.has_additional()) {
+      line += ' ';
+      continue;
+    }
+    const double share = std::clamp(static_cast<double>(point.additional()) / most, 0.0, 1.0);
+    line += kBlocks[static_cast<std::size_t>(std::lround(share * (kBlocks.size() - 1)))];
+  }
+  return line;
+}
+
+void AppendAudit(std::vector<std::string>& lines, const v1::History& history, const Style& style) {
+  const std::string horizon = std::to_string(history.horizon_seconds() / 60) + " min";
+  if (history.promises() == 0) {
+    Append(lines, "promises   none whose " + horizon + " are over", style);
+    return;
+  }
+  std::string line = "promises   " + std::to_string(history.broken()) + " of " +
+                     std::to_string(history.promises()) + " would have broken within " + horizon;
+  if (history.broken() > 0) {
+    line += "; at worst " + Size(history.worst_shortfall()) + " were missing, promised " +
+            Date(history.worst_at_unix_s());
+  }
+  Append(lines, line, style, history.broken() > 0 ? Tone::kWarn : Tone::kGood);
+}
+
 }  // namespace
 
 std::vector<std::string> TopLines(const v1::Snapshot& snapshot, const Style& style) {
@@ -173,6 +225,37 @@ std::vector<std::string> ExplainLines(const v1::Explanation& explanation, const 
   const Style whole{0, style.color};
   Append(lines, vm.name() + "  " + vm.uuid() + "  " + vm.state(), whole);
   for (const std::string& line : explanation.lines()) Append(lines, "  " + line, whole);
+  return lines;
+}
+
+std::vector<std::string> HistoryLines(const v1::History& history, const Style& style) {
+  std::vector<std::string> lines;
+  if (history.minutes() == 0) {
+    Append(lines, "nothing is recorded yet: the first minute is not over", style);
+    return lines;
+  }
+  Append(lines,
+         "recorded   " + Days(history.minutes()) + " between " + Date(history.from_unix_s()) +
+             " and " + Date(history.to_unix_s()) + ", mode " + history.mode(),
+         style);
+  if (history.known_minutes() == 0) {
+    Append(lines, "the host or its VMs were unknown all the time, so nothing was promised", style);
+    return lines;
+  }
+  Append(lines,
+         "additional " + Size(history.additional_median()) + " could be promised in the median (" +
+             Size(history.additional_least()) + " to " + Size(history.additional_most()) + ")",
+         style);
+  if (history.vm_size() > 0) {
+    Append(lines,
+           "more VMs   " + std::to_string(history.more_vms_median()) + " in the median (" +
+               std::to_string(history.more_vms_least()) + " to " +
+               std::to_string(history.more_vms_most()) + "), of " + Size(history.vm_size()) +
+               " each: the size of the median VM here",
+           style);
+  }
+  Append(lines, "           " + Sparkline(history), style);
+  AppendAudit(lines, history, style);
   return lines;
 }
 

@@ -22,6 +22,9 @@ std::vector<std::string> CapacityLines(const v1::Snapshot& snapshot, const Style
 
 std::vector<std::string> ExplainLines(const v1::Explanation& explanation, const Style& style);
 
+/// What was recorded over time, for `ullagectl report`.
+std::vector<std::string> HistoryLines(const v1::History& history, const Style& style);
+
 /// protobuf's own JSON mapping on one line: 64-bit numbers are strings, what is unknown is absent.
 std::string ToJson(const google::protobuf::Message& message);
 

@@ -66,6 +66,35 @@ TEST(CapacityLines, IsASumWithAReason) {
   EXPECT_THAT(lines, Contains(HasSubstr("all that is safe")));
 }
 
+TEST(HistoryLines, SaysHowMuchAndHowSafe) {
+  EXPECT_THAT(HistoryLines({}, {}), testing::ElementsAre(HasSubstr("nothing is recorded")));
+  v1::History history;
+  history.set_minutes(3 * 1440);
+  history.set_mode("observe");
+  EXPECT_THAT(HistoryLines(history, {}), Contains(HasSubstr("unknown all the time")));
+  history.set_known_minutes(4000);
+  history.set_vm_size(std::uint64_t{2} << 30);
+  history.set_additional_median(std::uint64_t{5} << 30);
+  history.set_additional_most(std::uint64_t{8} << 30);
+  history.set_more_vms_median(2);
+  history.set_more_vms_most(4);
+  history.set_horizon_seconds(600);
+  for (int i = 0; i < 9; ++i) history.add_points()->set_additional(std::uint64_t(i) << 30);
+  history.add_points();
+  auto lines = HistoryLines(history, {});
+  EXPECT_THAT(lines, Contains(HasSubstr("3.0 days")));
+  EXPECT_THAT(lines, Contains(HasSubstr("2 in the median (0 to 4), of 2.0 GiB each")));
+  EXPECT_THAT(lines, Contains("           ▁▂▃▄▅▅▆▇█ "));
+  EXPECT_THAT(lines, Contains(HasSubstr("none whose 10 min are over")));
+  history.set_promises(3000);
+  EXPECT_THAT(HistoryLines(history, {}), Contains(HasSubstr("0 of 3000 would have broken")));
+  history.set_broken(2);
+  history.set_worst_shortfall(std::uint64_t{1} << 30);
+  lines = HistoryLines(history, {});
+  EXPECT_THAT(lines, Contains(HasSubstr("2 of 3000 would have broken within 10 min; at worst "
+                                        "1.0 GiB were missing")));
+}
+
 TEST(ToJson, KnownZerosAreThereAndUnknownsAreNot) {
   const std::string json = ToJson(Sample());
   EXPECT_THAT(json, HasSubstr("\"resident\":\"0\""));

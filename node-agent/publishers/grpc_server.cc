@@ -33,7 +33,7 @@ struct GrpcServer::Parts {
   Parts(SocketClaim taken, const GrpcServerOptions& options, const Bulletin& bulletin,
         AdmissionGate* gate)
       : claim(std::move(taken)),
-        service(bulletin, gate, options.max_watchers),
+        service(bulletin, gate, options.recorder, options.max_watchers),
         patience(options.stop_patience) {}
 
   SocketClaim claim;

@@ -11,10 +11,13 @@
 
 namespace ullage::publishers {
 
+class Recorder;
+
 struct GrpcServerOptions {
-  std::string socket;                ///< absolute path, at most 107 bytes
-  int max_watchers = 16;             ///< each WatchSnapshots holds a thread
-  milliseconds stop_patience{1000};  ///< calls still running after this are cancelled
+  std::string socket;                  ///< absolute path, at most 107 bytes
+  int max_watchers = 16;               ///< each WatchSnapshots holds a thread
+  milliseconds stop_patience{1000};    ///< calls still running after this are cancelled
+  const Recorder* recorder = nullptr;  ///< of the past, where one is kept; must outlive the server
 };
 
 /// `ullage.v1.NodeAgent` with health and reflection on a unix socket (0600). This header keeps

@@ -12,6 +12,7 @@
 #include "node-agent/api/target.h"
 #include "node-agent/host/temporary_tree.h"
 #include "node-agent/publishers/node_agent_service.h"
+#include "node-agent/publishers/recorder.h"
 #include "node-agent/publishers/report_fixture.h"
 #include "ullage/v1/node_agent.grpc.pb.h"
 
@@ -33,8 +34,10 @@ class FakeGate : public AdmissionGate {
 // A folder whose name a URI cannot hold as it is.
 class GrpcServerTest : public testing::Test {
  protected:
-  void Serve(int max_watchers = 16, AdmissionGate* gate = nullptr) {
-    auto started = GrpcServer::Start({path_, max_watchers, milliseconds(500)}, bulletin_, gate);
+  void Serve(int max_watchers = 16, AdmissionGate* gate = nullptr,
+             const Recorder* recorder = nullptr) {
+    auto started =
+        GrpcServer::Start({path_, max_watchers, milliseconds(500), recorder}, bulletin_, gate);
     ASSERT_TRUE(started.ok()) << started.error().message();
     server_ = *std::move(started);
     stub_ = v1::NodeAgent::NewStub(
@@ -74,6 +77,42 @@ TEST_F(GrpcServerTest, ASecondServerIsRefusedAndTheFirstServesOn) {
   EXPECT_THAT(second.error().message(), HasSubstr("another agent answers on"));
   v1::Snapshot snapshot;
   EXPECT_TRUE(Snapshot(snapshot).ok());
+}
+
+TEST_F(GrpcServerTest, ThePastIsAskedForWhereItIsWrittenDown) {
+  Serve();
+  bulletin_.Post(Shared(SampleReport()));
+  v1::ExplainRequest request;
+  request.set_vm("web-1");
+  request.set_at_unix_ms(1700000001000);
+  v1::Explanation explanation;
+  const auto ask = [&] {
+    grpc::ClientContext context;
+    return stub_->Explain(&context, request, &explanation).error_code();
+  };
+  EXPECT_EQ(ask(), grpc::StatusCode::FAILED_PRECONDITION);
+  v1::History history;
+  {
+    grpc::ClientContext context;
+    EXPECT_EQ(stub_->GetHistory(&context, {}, &history).error_code(),
+              grpc::StatusCode::FAILED_PRECONDITION);
+  }
+  server_->Stop();
+  const Recorder recorder({.state_dir = tree_.path()}, bulletin_);
+  Serve(16, nullptr, &recorder);
+  for (int i = 0; i < 6000 && recorder.Counts().records == 0; ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  EXPECT_EQ(ask(), grpc::StatusCode::OK);
+  EXPECT_EQ(explanation.vm().name(), "web-1");
+  request.set_at_unix_ms(1);
+  EXPECT_EQ(ask(), grpc::StatusCode::NOT_FOUND);
+  request.set_at_unix_ms(-1);
+  EXPECT_EQ(ask(), grpc::StatusCode::INVALID_ARGUMENT);
+  grpc::ClientContext context;
+  EXPECT_TRUE(stub_->GetHistory(&context, {}, &history).ok());
+  EXPECT_EQ(history.horizon_seconds(), 600u);
+  server_->Stop();  // before the recorder
 }
 
 TEST_F(GrpcServerTest, WatchDeliversNewTicksAndEndsAtShutdown) {
@@ -158,7 +197,7 @@ class LateService : public v1::NodeAgent::Service {
 
 TEST_F(GrpcServerTest, NothingIsReservedForACallerThatHasGone) {
   FakeGate gate;
-  NodeAgentService service(bulletin_, &gate, 1);
+  NodeAgentService service(bulletin_, &gate, nullptr, 1);
   LateService late(service);
   const std::string path = tree_.path("late.sock");
   grpc::ServerBuilder builder;

@@ -5,6 +5,7 @@
 
 #include "node-agent/publishers/proto_view.h"
 #include "node-agent/publishers/requests.h"
+#include "node-agent/publishers/rfc3339.h"
 #include "node-agent/publishers/vm_view.h"
 
 namespace ullage::publishers {
@@ -43,6 +44,10 @@ grpc::Status NotYet() {
 grpc::Status NoGate() {
   return {grpc::StatusCode::FAILED_PRECONDITION,
           "this agent admits no VMs: it does not run with --standalone"};
+}
+
+grpc::Status NoRecorder() {
+  return {grpc::StatusCode::FAILED_PRECONDITION, "this agent writes nothing down"};
 }
 
 // Counts one caller for as long as it lives.
@@ -103,11 +108,28 @@ grpc::Status NodeAgentService::Explain(grpc::ServerContext*, const v1::ExplainRe
   if (request->vm().empty() || request->vm().size() > kMaxNameBytes) {
     return {grpc::StatusCode::INVALID_ARGUMENT, "vm must be a name or a UUID, at most 4 KiB"};
   }
-  const auto report = bulletin_.Latest();
-  if (!report) return NotYet();
-  Result<v1::Explanation> explanation = publishers::Explain(*report, request->vm());
+  Result<v1::Explanation> explanation = v1::Explanation();
+  if (request->has_at_unix_ms()) {
+    if (recorder_ == nullptr) return NoRecorder();
+    if (request->at_unix_ms() < 0 || request->at_unix_ms() > kLastMoment * 1000) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "at_unix_ms is no moment"};
+    }
+    explanation = recorder_->ExplainAt(request->vm(), WallTimeOf(request->at_unix_ms()));
+  } else {
+    const auto report = bulletin_.Latest();
+    if (!report) return NotYet();
+    explanation = publishers::Explain(*report, request->vm());
+  }
   if (!explanation) return ToGrpc(explanation.error());
   *response = *std::move(explanation);
+  return grpc::Status::OK;
+}
+
+grpc::Status NodeAgentService::GetHistory(grpc::ServerContext*,
+                                          const v1::GetHistoryRequest* request,
+                                          v1::History* response) {
+  if (recorder_ == nullptr) return NoRecorder();
+  *response = recorder_->HistoryOver(seconds(request->horizon_seconds()));
   return grpc::Status::OK;
 }
 
