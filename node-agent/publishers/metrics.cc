@@ -7,8 +7,11 @@
 #include <string>
 
 #include "node-agent/host/text.h"
+#include "node-agent/publishers/cluster_publisher.h"
 #include "node-agent/publishers/metrics_table.h"
+#include "node-agent/publishers/node_hook_server.h"
 #include "node-agent/publishers/proto_view.h"
+#include "node-agent/publishers/recorder.h"
 #include "node-agent/publishers/vm_view.h"
 
 namespace ullage::publishers {
@@ -140,6 +143,37 @@ void AddVms(const Report& report, std::vector<MetricFamily>& out) {
   counts.MoveTo(out);
 }
 
+void AddCluster(const ClusterPublisher& cluster, std::vector<MetricFamily>& out) {
+  Family writes(metric::kKubeWrites);
+  for (const auto& [what, counts] : cluster.Counts()) {
+    const auto add = [&, name = what](const char* result, std::uint64_t count) {
+      writes.Add(static_cast<double>(count), {{"object", name}, {"result", result}});
+    };
+    add("written", counts.written);
+    add("failed", counts.failed);
+    add("dropped", counts.dropped);
+  }
+  writes.MoveTo(out);
+}
+
+void AddRecorder(const RecorderCounts& counts, std::vector<MetricFamily>& out) {
+  Family(metric::kRecords)
+      .Add(static_cast<double>(counts.records), {{"result", "done"}})
+      .Add(static_cast<double>(counts.failed), {{"result", "failed"}})
+      .MoveTo(out);
+}
+
+void AddHooks(const NodeHookCounts& counts, std::vector<MetricFamily>& out) {
+  Family calls(metric::kNodeHooks);
+  for (std::size_t i = 0; i < kNodeHookPoints.size(); ++i) {
+    calls.Add(static_cast<double>(counts.calls[i]),
+              {{"point", std::string(Name(kNodeHookPoints[i]))}});
+  }
+  calls.Add(static_cast<double>(counts.unknown_points), {{"point", "unknown"}})
+      .Add(static_cast<double>(counts.unreadable_vmis), {{"point", "unreadable"}})
+      .MoveTo(out);
+}
+
 }  // namespace
 
 void Metrics::Count(const Report& report) {
@@ -175,6 +209,9 @@ std::vector<MetricFamily> Metrics::Collect() const {
                {{"source", std::string(kSourceNames[i])}});
   }
   faults.MoveTo(out);
+  if (sources_.cluster != nullptr) AddCluster(*sources_.cluster, out);
+  if (sources_.recorder != nullptr) AddRecorder(sources_.recorder->Counts(), out);
+  if (sources_.hooks != nullptr) AddHooks(sources_.hooks->Counts(), out);
   return out;
 }
 

@@ -13,6 +13,17 @@
 
 namespace ullage::publishers {
 
+class ClusterPublisher;
+class NodeHookServer;
+class Recorder;
+
+/// Where other publishers count; null: there is none of them here. All must outlive the metrics.
+struct MetricsSources {
+  const ClusterPublisher* cluster = nullptr;
+  const Recorder* recorder = nullptr;
+  const NodeHookServer* hooks = nullptr;
+};
+
 /// Builds every series of metrics_table.h from the latest report when somebody scrapes; between
 /// scrapes it costs nothing. What is unknown is an absent series, never 0.
 class Metrics final : public prometheus::Collectable {
@@ -20,6 +31,9 @@ class Metrics final : public prometheus::Collectable {
   /// Both must outlive it.
   Metrics(const Bulletin& bulletin, const host::Clock& clock)
       : bulletin_(bulletin), clock_(clock) {}
+
+  /// Before the first scrape.
+  void Also(const MetricsSources& sources) { sources_ = sources; }
 
   /// Counts the faults of one tick. The tick calls it once for each report: a scraper sees only
   /// some of them. Never blocks.
@@ -33,6 +47,7 @@ class Metrics final : public prometheus::Collectable {
  private:
   const Bulletin& bulletin_;
   const host::Clock& clock_;
+  MetricsSources sources_;
   std::array<std::atomic<std::uint64_t>, kSources> faults_{};
 };
 

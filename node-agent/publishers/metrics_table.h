@@ -74,12 +74,22 @@ inline constexpr Info kFaults{
     "Faults met by ticks: one a tick for host and vm-list, one a VM and tick for charge and "
     "qemu, one each for a failed action."};
 
+inline constexpr Info kKubeWrites{
+    "ullage_kube_writes_total", "counter", "object, result",
+    "Writes to the Kubernetes API server by what is written and what came of it."};
+inline constexpr Info kRecords{
+    "ullage_records_total", "counter", "result",
+    "Ticks that were looked at for the record of decisions, by whether writing worked."};
+inline constexpr Info kNodeHooks{"ullage_node_hook_calls_total", "counter", "point",
+                                 "Calls of KubeVirt's node hooks by their point."};
+
 inline constexpr std::array kTable{
     &kHostTotal,     &kHostAvailable,  &kHostFree,   &kHostPressure,     &kPromised,
     &kGranted,       &kAdditional,     &kPublished,  &kUnsold,           &kTerm,
     &kVms,           &kVmPromised,     &kVmResident, &kVmSwapped,        &kVmReturned,
     &kVmGrowth,      &kVmHinting,      &kVmAgent,    &kVmGuestReporting, &kVmGuestReported,
     &kVmGuestErrors, &kVmGuestBalloon, &kTicks,      &kTickAge,          &kFaults,
+    &kKubeWrites,    &kRecords,        &kNodeHooks,
 };
 
 }  // namespace ullage::publishers::metric

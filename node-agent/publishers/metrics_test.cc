@@ -8,7 +8,12 @@
 #include <map>
 #include <sstream>
 
+#include "node-agent/host/temporary_tree.h"
+#include "node-agent/kube/fake_api_server.h"
+#include "node-agent/publishers/cluster_publisher.h"
 #include "node-agent/publishers/metrics_table.h"
+#include "node-agent/publishers/node_hook_server.h"
+#include "node-agent/publishers/recorder.h"
 #include "node-agent/publishers/report_fixture.h"
 
 namespace ullage::publishers {
@@ -118,10 +123,26 @@ TEST(Metrics, TheDocsShowTheSameTable) {
   EXPECT_TRUE(rows.empty()) << "only in docs/metrics.md: " << rows.begin()->first;
 }
 
+class Deaf final : public NodeHookListener {
+ public:
+  void OnNodeHook(const NodeHookCall&) override {}
+};
+
 TEST(Metrics, EverySeriesIsDeclaredWithItsLabels) {
   Bulletin bulletin;
   const FakeClock clock;
-  const Metrics metrics(bulletin, clock);
+  const host::TemporaryTree tree;
+  kube::FakeTime time;
+  // No report names a node, so nothing is sent.
+  const kube::Client client(std::make_shared<kube::FakeTransport>(),
+                            {time, time, kube::AlwaysHundred()});
+  const ClusterPublisher cluster({.node = "n1"}, client, bulletin);
+  const Recorder recorder({.state_dir = tree.path()}, bulletin);
+  Deaf deaf;
+  const auto hooks = NodeHookServer::Start({.socket = tree.path("hooks")}, deaf);
+  ASSERT_TRUE(hooks.ok()) << hooks.error().message();
+  Metrics metrics(bulletin, clock);
+  metrics.Also({&cluster, &recorder, hooks->get()});
   Report report = SampleReport();
   report.snapshot.vms[0].swapped = Bytes();
   bulletin.Post(Shared(report));
