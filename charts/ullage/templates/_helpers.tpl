@@ -62,6 +62,11 @@ mode: {{ .Values.mode }}
 listen: {{ include "ullage.listen" . | quote }}
 socket: /run/ullage/agent.sock
 state_dir: /run/ullage
+kubernetes:
+  kubelet_dir: {{ .Values.agent.kubeletDir }}
+  {{- if .Values.nodeHooks.enabled }}
+  node_hook_socket: {{ .Values.nodeHooks.socketDir }}/ullage.sock
+  {{- end }}
 {{- with .Values.agent.config }}
 {{ toYaml . }}
 {{- end }}
