@@ -3,9 +3,11 @@
 #include <malloc.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <set>
@@ -52,6 +54,14 @@ sigset_t BlockSignals() {
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   return signals;
+}
+
+// A VM takes about five descriptors, and the soft limit is for programs that use select().
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // True when a signal came, false when the time was up.
@@ -288,11 +298,13 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   publishers::ClusterPublisherOptions telling;
   telling.node = (*node)->name();
   telling.resource.quantum = config.policy.quantum;
+  telling.resource.increase_every = config.kubernetes.increase_every;
+  telling.resource.dead_band = config.kubernetes.dead_band;
   telling.say = [](const std::string& line) { spdlog::info("API server: {}", line); };
   // At its end it takes back what is published.
   const publishers::ClusterPublisher publisher(telling, (*node)->client(), bulletin);
   publishers::Metrics metrics(bulletin, clock);
-  metrics.Also({.cluster = &publisher, .recorder = &recorder});
+  metrics.Also({.cluster = &publisher, .recorder = &recorder, .hooks = (*node)->hooks()});
   const auto fronts = Serve(config, bulletin, metrics, clock, nullptr, recorder);
   if (!fronts) return Fail(fronts.error());
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
@@ -332,8 +344,11 @@ int Main(int argc, char** argv) {
     return 0;
   }
   const sigset_t signals = BlockSignals();
-  // Many threads that allocate little: one arena each would hold most of the agent's memory.
+  // Many threads that allocate little: one arena each would hold most of the agent's memory. And
+  // what a single hostile message took goes back to the system.
   mallopt(M_ARENA_MAX, 2);
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  RaiseFileLimit();
   StartLog(*loaded);
   return flags.standalone ? RunStandalone(*loaded, signals) : RunOnNode(*loaded, signals);
 }

@@ -66,6 +66,9 @@ void ReadKubernetes(Section section, Config::Kubernetes& kubernetes) {
   section.AbsolutePath("proc", kubernetes.proc);
   section.AbsolutePath("cgroup", kubernetes.cgroup);
   section.AbsolutePathOrNone("node_hook_socket", kubernetes.node_hook_socket);
+  section.Duration("increase_every", kubernetes.increase_every, milliseconds(0),
+                   milliseconds(86400000));
+  section.Size("dead_band", kubernetes.dead_band, Bytes(), Bytes::GiB(64));
   section.End();
 }
 

@@ -44,6 +44,8 @@ struct Config {
     std::string proc = host::Roots{}.proc;         ///< shows the host's processes
     std::string cgroup = host::Roots{}.cgroup;     ///< the host's whole hierarchy
     std::string node_hook_socket;                  ///< KubeVirt's node hooks; empty: none
+    milliseconds increase_every{60000};  ///< at least, between two increases of the resource
+    Bytes dead_band = Bytes::MiB(128);   ///< a smaller increase is not written
   } kubernetes;
 
   struct Guest {

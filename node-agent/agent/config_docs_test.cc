@@ -156,6 +156,8 @@ std::map<std::string, std::string> Values(const Config& config) {
           {"kubernetes.proc", Show(config.kubernetes.proc)},
           {"kubernetes.cgroup", Show(config.kubernetes.cgroup)},
           {"kubernetes.node_hook_socket", Show(config.kubernetes.node_hook_socket)},
+          {"kubernetes.increase_every", Show(config.kubernetes.increase_every)},
+          {"kubernetes.dead_band", Show(config.kubernetes.dead_band)},
           {"guest.agent", Show(config.guest.agent)},
           {"guest.read_every", Show(config.guest.read_every)},
           {"guest.parameters", Show(policy.guest_parameters)},

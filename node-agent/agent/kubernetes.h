@@ -46,6 +46,8 @@ class KubernetesNode final : public sources::NodeReader, public publishers::Node
 
   const std::string& name() const { return name_; }
   const kube::Client& client() const { return client_; }
+  /// Null: they are not served.
+  const publishers::NodeHookServer* hooks() const { return hooks_.get(); }
 
   NodeSample Read() override;
   void OnNodeHook(const publishers::NodeHookCall& call) override { told_.hook(call); }
