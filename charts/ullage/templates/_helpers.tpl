@@ -63,11 +63,12 @@ listen: {{ include "ullage.listen" . | quote }}
 socket: /run/ullage/agent.sock
 state_dir: /run/ullage
 kubernetes:
-  kubelet_dir: {{ .Values.agent.kubeletDir }}
+  {{- $own := dict "kubelet_dir" .Values.agent.kubeletDir }}
   {{- if .Values.nodeHooks.enabled }}
-  node_hook_socket: {{ .Values.nodeHooks.socketDir }}/ullage.sock
+  {{- $_ := set $own "node_hook_socket" (printf "%s/ullage.sock" .Values.nodeHooks.socketDir) }}
   {{- end }}
-{{- with .Values.agent.config }}
+  {{- toYaml (merge $own (.Values.agent.config.kubernetes | default dict)) | nindent 2 }}
+{{- with omit .Values.agent.config "kubernetes" }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
