@@ -299,6 +299,7 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   telling.node = (*node)->name();
   telling.resource.quantum = config.policy.quantum;
   telling.resource.increase_every = config.kubernetes.increase_every;
+  telling.reclaim.every = config.kubernetes.increase_every;
   telling.resource.dead_band = config.kubernetes.dead_band;
   telling.say = [](const std::string& line) { spdlog::info("API server: {}", line); };
   // At its end it takes back what is published.

@@ -63,7 +63,8 @@ void CompareNode(const std::optional<NodeSample>& was, const NodeSample& now, Li
   const auto faults = [](const NodeSample& node) {
     std::map<std::string, std::string> all;
     for (const PodSample& pod : node.pods) {
-      if (!pod.fault.empty()) all["pod " + pod.name_space + "/" + pod.name] = pod.fault;
+      if (pod.fault.empty()) continue;
+      all[std::string("pod ").append(pod.name_space).append("/").append(pod.name)] = pod.fault;
     }
     for (const VmiSample& vmi : node.vmis) {
       if (!vmi.fault.empty()) all["VMI " + vmi.spec.name] = vmi.fault;

@@ -26,6 +26,7 @@ std::vector<Grant> GrantsOf(const NodeSample& node) {
     grant.reclaimed += pod.reclaimable;
   }
   std::vector<Grant> all;
+  all.reserve(grants.size());
   for (auto& [id, grant] : grants) all.push_back(std::move(grant));
   return all;
 }

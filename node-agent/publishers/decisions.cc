@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 #include <set>
 
 #include "node-agent/host/text.h"
@@ -150,8 +151,8 @@ Result<v1::Snapshot> DecisionsAt(const DecisionsOptions& options, WallTime at) {
   const std::int64_t wanted = Milliseconds(at);
   const auto segments = SegmentsOf(options.segments);
   std::optional<std::int64_t> oldest;
-  for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment) {
-    const auto content = ReadSegment(*segment);
+  for (const auto& segment : segments | std::views::reverse) {
+    const auto content = ReadSegment(segment);
     if (!content) return content.error();
     const auto begin = BeginOf(*content);
     if (!begin) continue;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <ranges>
 #include <system_error>
 
 #include "node-agent/host/text.h"
@@ -41,10 +42,10 @@ std::uint32_t NumberAt(std::string_view bytes, std::size_t at) {
 void Trim(const SegmentOptions& options) {
   const std::vector<Segment> segments = SegmentsOf(options);
   std::uint64_t total = 0;
-  for (auto at = segments.rbegin(); at != segments.rend(); ++at) {
+  for (const auto& segment : segments | std::views::reverse) {
     struct stat found {};
-    if (stat(at->path.c_str(), &found) == 0) total += static_cast<std::uint64_t>(found.st_size);
-    if (total > options.total_bytes) unlink(at->path.c_str());
+    if (stat(segment.path.c_str(), &found) == 0) total += static_cast<std::uint64_t>(found.st_size);
+    if (total > options.total_bytes) unlink(segment.path.c_str());
   }
 }
 
