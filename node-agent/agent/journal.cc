@@ -74,7 +74,8 @@ void CompareNode(const std::optional<NodeSample>& was, const NodeSample& now, Li
   const auto old = faults(before);
   for (const auto& [who, fault] : faults(now)) {
     const auto at = old.find(who);
-    if (at == old.end() || at->second != fault) lines.Warn(who + ": " + fault);
+    if (at != old.end() && at->second == fault) continue;
+    lines.Warn(std::string(who).append(": ").append(fault));
   }
 }
 

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ranges>
 #include <set>
 
 #include "node-agent/host/text.h"
@@ -151,8 +150,8 @@ Result<v1::Snapshot> DecisionsAt(const DecisionsOptions& options, WallTime at) {
   const std::int64_t wanted = Milliseconds(at);
   const auto segments = SegmentsOf(options.segments);
   std::optional<std::int64_t> oldest;
-  for (const auto& segment : segments | std::views::reverse) {
-    const auto content = ReadSegment(segment);
+  for (std::size_t i = segments.size(); i-- > 0;) {  // the newest first
+    const auto content = ReadSegment(segments[i]);
     if (!content) return content.error();
     const auto begin = BeginOf(*content);
     if (!begin) continue;

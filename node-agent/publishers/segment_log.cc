@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <ranges>
 #include <system_error>
 
 #include "node-agent/host/text.h"
@@ -42,7 +41,8 @@ std::uint32_t NumberAt(std::string_view bytes, std::size_t at) {
 void Trim(const SegmentOptions& options) {
   const std::vector<Segment> segments = SegmentsOf(options);
   std::uint64_t total = 0;
-  for (const auto& segment : segments | std::views::reverse) {
+  for (std::size_t i = segments.size(); i-- > 0;) {  // the newest first
+    const auto& segment = segments[i];
     struct stat found {};
     if (stat(segment.path.c_str(), &found) == 0) total += static_cast<std::uint64_t>(found.st_size);
     if (total > options.total_bytes) unlink(segment.path.c_str());
