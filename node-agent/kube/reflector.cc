@@ -77,6 +77,8 @@ void WatchLoop::Watch(const std::string& version, const std::stop_token& stop) {
         return Ok();
       },
       stop);
+  // Old servers send no bookmarks for a collection in which nothing ever happened.
+  if (!answer && answer.error().code() == Code::kDeadline) return state_.Silent();
   if (!answer) return Fail(answer.error(), {}, stop);
   if (!answer->ok()) return Fail(ErrorOf(*request, *answer), answer->retry_after, stop);
   const auto lasted = client_.timing().clock.Now().boot - began;

@@ -46,7 +46,8 @@ class Handler {
 
 struct WatchOptions {
   Selection selection{};
-  /// Bookmarks come once a minute or so: a watch that is silent for longer has lost its server.
+  /// Bookmarks come once a minute or so: a watch that is silent for longer may have lost its
+  /// server. A list finds out, and is a fault where it fails.
   milliseconds silence{150000};
   /// The server is asked to end the watch after this and up to as much again, by chance.
   seconds watch_for{300};

@@ -178,15 +178,29 @@ TEST_F(WatchLoopTest, WhatTheServerDoesNotKnowIsAskedForSeldom) {
   EXPECT_THAT(diary_.lines, ElementsAre("fault", "fault", "all", "fine"));
 }
 
-TEST_F(WatchLoopTest, ASilentWatchIsBrokenOffAndGoesOnWhereItWas) {
+TEST_F(WatchLoopTest, AfterASilentWatchAListSaysWhetherTheServerLives) {
   server_->Say(200, List(10, ""));
   FakeTransport::Reply silent{200, {Line("ADDED", PodJson("a", 12))}};
   silent.error = std::make_shared<Error>(Code::kDeadline, "the server has gone silent");
   server_->replies.push_back(silent);
+  server_->Say(200, List(12, PodJson("a", 12)));
   Watch({Line("ADDED", PodJson("b", 13))});
   Run();
-  EXPECT_THAT(diary_.lines, ElementsAre("all", "added a", "fault", "added b", "fine"));
-  EXPECT_THAT(Target(2), HasSubstr("resourceVersion=12&watch"));
+  EXPECT_THAT(diary_.lines, ElementsAre("all", "added a", "all a", "added b"));
+  EXPECT_THAT(Target(2), HasSubstr("resourceVersion=12"));
+  EXPECT_THAT(Target(2), Not(HasSubstr("watch=true")));
+  EXPECT_THAT(Target(3), HasSubstr("resourceVersion=12&watch"));
+}
+
+TEST_F(WatchLoopTest, ASilentWatchAndAListThatFailsAreAFault) {
+  server_->Say(200, List(10, ""));
+  FakeTransport::Reply silent{200, {}};
+  silent.error = std::make_shared<Error>(Code::kDeadline, "the server has gone silent");
+  server_->replies.push_back(silent);
+  server_->Say(503, "");
+  server_->Say(200, List(10, ""));
+  Run();
+  EXPECT_THAT(diary_.lines, ElementsAre("all", "fault", "all", "fine"));
 }
 
 TEST_F(WatchLoopTest, AWatchThatEndsAtOnceIsNotRepeatedAtOnce) {

@@ -31,6 +31,8 @@ class WatchState {
   void Heard(const std::string& version);
   /// The server ended the watch in good order, `lasted` after it began.
   void Ended(milliseconds lasted);
+  /// Nothing came for too long, which may be right or mean a lost server: a list tells.
+  void Silent() { list_ = true; }
   /// The list or watch failed. kGone (410): our version is too old, all has to be listed anew.
   void Failed(Code code, std::optional<milliseconds> retry_after);
 
