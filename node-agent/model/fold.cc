@@ -26,7 +26,28 @@ std::optional<Bytes> Peak(const VmState& vm, const VmState* before) {
   return peak;
 }
 
+// The rate at which it waits for pages, between two ticks of one cgroup; 64-bit counters do not
+// wrap, so one that falls is no rate.
+std::optional<std::uint64_t> FaultsAMinute(const VmState& vm, const VmState* before,
+                                           milliseconds apart) {
+  if (before == nullptr || before->cgroup != vm.cgroup || apart <= milliseconds(0)) return {};
+  const auto grown = [](const auto& now, const auto& then) -> std::optional<std::uint64_t> {
+    if (!now || !then || *now < *then) return {};
+    return *now - *then;
+  };
+  const auto major = grown(vm.major_faults, before->major_faults);
+  const auto again = grown(vm.refaults, before->refaults);
+  if (!major && !again) return {};
+  // A refault that had to be read is a major fault, too: the larger of the two, not the sum.
+  const std::uint64_t most = std::max(major.value_or(0), again.value_or(0));
+  return static_cast<std::uint64_t>(static_cast<Wide>(most) * 60000 / apart.count());
+}
+
 void TakeCharge(VmState& vm, const ChargeSample& charge, const VmState* before) {
+  vm.major_faults = charge.major_faults;
+  vm.refaults = charge.refaults;
+  vm.pressure_some_avg10 = charge.pressure_some_avg10;
+  vm.swap_limit = charge.swap_limit;
   vm.resident = charge.resident;
   vm.swapped = charge.swapped;
   vm.cgroup = charge.cgroup;
@@ -40,6 +61,10 @@ void TakeCharge(VmState& vm, const ChargeSample& charge, const VmState* before) 
   if (!charge.fault.empty()) {
     vm.fault += vm.fault.empty() ? charge.fault : "; " + charge.fault;
   }
+}
+
+milliseconds Apart(const Moment& then, const Moment& now) {
+  return std::chrono::duration_cast<milliseconds>(now.boot - then.boot);
 }
 
 VmState FromQemu(VmSample&& sample, const Overhead& overhead) {
@@ -110,12 +135,19 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   for (VmSample& sample : samples.vms) {
     const VmId id = sample.qemu.spec.id;
     const ChargeSample charge = std::move(sample.charge);
+    WorkingSet working_set = std::move(sample.working_set);
     VmState& vm = vms[id] = FromQemu(std::move(sample), overhead);
     const auto found = before.find(id);
     const VmState* old = found == before.end() ? nullptr : found->second;
     const bool known = old != nullptr && old->epoch == vm.epoch && old->watched_since;
     vm.watched_since = known ? old->watched_since : samples.at.boot;
     TakeCharge(vm, charge, old);
+    vm.faults_a_minute = FaultsAMinute(vm, old, Apart(previous.at, samples.at));
+    vm.working_set = std::move(working_set);
+    if (known) vm.hybrid = old->hybrid;
+    if (const auto limit = samples.leased.find(id); limit != samples.leased.end()) {
+      vm.leased = limit->second;
+    }
   }
   for (const Grant& grant : samples.grants) {
     auto [at, bound] = vms.try_emplace(grant.spec.id);
@@ -149,6 +181,9 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
 
 Snapshot Remember(Snapshot snapshot, const Plan& plan) {
   snapshot.carried = plan.carry;
+  for (std::size_t i = 0; i < plan.hybrid.size() && i < snapshot.vms.size(); ++i) {
+    snapshot.vms[i].hybrid = plan.hybrid[i];
+  }
   return snapshot;
 }
 

@@ -86,6 +86,31 @@ TEST(Fold, KeepsWhyAVmIsLeftAlone) {
   EXPECT_EQ(Fold({}, std::move(samples), kOverhead).vms[0].exempt, "its memory is locked");
 }
 
+TEST(Fold, FaultsAreARateBetweenTwoTicksOfOneCgroup) {
+  const auto at = [](std::int64_t s, std::uint64_t major, std::uint64_t again,
+                     std::uint64_t cgroup) {
+    Samples samples = One(100, 1, 0, cgroup);
+    samples.at.boot = BootTime(seconds(s));
+    samples.vms[0].charge.major_faults = major;
+    samples.vms[0].charge.refaults = again;
+    return samples;
+  };
+  const Snapshot first = Fold({}, at(10, 1000, 50, 10), kOverhead);
+  EXPECT_FALSE(first.vms[0].faults_a_minute) << "one look is no rate";
+  EXPECT_EQ(Fold(first, at(12, 1010, 80, 10), kOverhead).vms[0].faults_a_minute, 900u);
+  EXPECT_FALSE(Fold(first, at(10, 1010, 80, 10), kOverhead).vms[0].faults_a_minute);
+  EXPECT_FALSE(Fold(first, at(12, 5, 5, 11), kOverhead).vms[0].faults_a_minute);
+}
+
+TEST(Fold, WhatThePolicyRemembersOfAVmEndsWithItsEpoch) {
+  Plan plan;
+  plan.hybrid.resize(1);
+  plan.hybrid[0].balloon_wish = Bytes::MiB(300);
+  const Snapshot before = Remember(Fold({}, One(100), kOverhead), plan);
+  EXPECT_EQ(Fold(before, One(100), kOverhead).vms[0].hybrid.balloon_wish, Bytes::MiB(300));
+  EXPECT_FALSE(Fold(before, One(100, 2), kOverhead).vms[0].hybrid.balloon_wish);
+}
+
 TEST(Fold, UnknownStaysUnknown) {
   Samples samples = One(100);
   samples.vms[0].charge = {};

@@ -29,6 +29,8 @@ struct PolicyParams {
   Permyriad rise_step{200};         ///< … and by this share of the host a minute
   /// Parameters that every guest's driver is to have, where its agent lets us; canonical.
   std::map<std::string, std::string> guest_parameters;
+  seconds horizon{600};     ///< h: for how long a promise has to hold
+  seconds cold_after{120};  ///< what was not touched for this long is cold
   seconds stale_after{30};  ///< an older list of VMs, or answer of one, is worth nothing
 };
 

@@ -42,13 +42,25 @@ struct VmDecision {
 };
 
 struct Action {
-  enum class Kind { kSwitchHintingOn, kSetGuestParameter, kRestoreGuestParameter };
+  enum class Kind {
+    kSwitchHintingOn,
+    kSetGuestParameter,
+    kRestoreGuestParameter,
+    kSetBalloon,  ///< `amount`: what the balloon leaves to the guest
+    kPageOut,     ///< `amount`: how much of its cold memory the host is to take
+    kFetch,       ///< what was taken is fetched ahead: the guest has woken
+    kLimit,       ///< `amount`: the leased limit of its cgroup
+    kUnlimit,
+    kMigrate,
+    kEvict,
+  };
   Kind kind;
   VmId id;
   std::string reason;
   std::string parameter{};  ///< of the guest's driver, and what it is to be …
   std::string value{};
   std::string before{};  ///< … and what it was before this agent
+  Bytes amount{};
 };
 
 inline bool SameAction(const Action& a, const Action& b) {
@@ -63,6 +75,20 @@ constexpr const char* Name(Action::Kind kind) {
       return "set-guest-parameter";
     case Action::Kind::kRestoreGuestParameter:
       return "restore-guest-parameter";
+    case Action::Kind::kSetBalloon:
+      return "set-balloon";
+    case Action::Kind::kPageOut:
+      return "page-out";
+    case Action::Kind::kFetch:
+      return "fetch";
+    case Action::Kind::kLimit:
+      return "limit";
+    case Action::Kind::kUnlimit:
+      return "unlimit";
+    case Action::Kind::kMigrate:
+      return "migrate";
+    case Action::Kind::kEvict:
+      return "evict";
   }
   return "switch-hinting-on";
 }
@@ -71,6 +97,8 @@ struct Plan {
   Capacity capacity;
   std::vector<VmDecision> vms;  ///< same order as the snapshot's
   std::vector<Action> actions;
+  Squeeze squeeze = Squeeze::kNone;
+  std::vector<HybridState> hybrid;   ///< same order as the snapshot's VMs; empty: as it was
   std::vector<GuestChange> settled;  ///< there is nothing left of them to undo
   Carried carry;                     ///< for the next tick
 };

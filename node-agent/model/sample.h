@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "node-agent/model/bytes.h"
+#include "node-agent/model/hybrid.h"
 #include "node-agent/model/node.h"
 #include "node-agent/model/time.h"
 #include "node-agent/model/vm.h"
@@ -18,6 +20,8 @@ struct HostSample {
   std::optional<Bytes> available;  ///< MemAvailable, or what the cgroup leaves when that is less
   std::optional<Bytes> free;       ///< MemFree
   std::optional<Permyriad> pressure_some_avg10;  ///< PSI memory "some", 1 % = 100
+  std::optional<Bytes> swap_total{};             ///< SwapTotal
+  std::optional<Bytes> swap_free{};              ///< SwapFree
   std::string fault;                             ///< why something is absent
 };
 
@@ -28,12 +32,19 @@ struct ChargeSample {
   std::optional<Bytes> swapped;   ///< v2 memory.swap.current, v1 memsw − usage
   std::optional<Bytes> peak;      ///< v2 memory.peak, v1 memory.max_usage_in_bytes
   std::uint64_t cgroup = 0;       ///< inode: identity of what was read, 0 when nothing was
-  std::string fault;              ///< why something is absent
+  std::optional<Bytes> limit{};   ///< v2 memory.high, v1 memory.limit_in_bytes; absent: none, or
+                                  ///< not read
+  std::optional<Bytes> swap_limit{};               ///< v2 memory.swap.max; absent: none, or v1
+  std::optional<std::uint64_t> major_faults{};     ///< memory.stat pgmajfault, since it was made
+  std::optional<std::uint64_t> refaults{};         ///< memory.stat workingset_refault_anon, pages
+  std::optional<Permyriad> pressure_some_avg10{};  ///< v2 memory.pressure
+  std::string fault;                               ///< why something is absent
 };
 
 struct VmSample {
   QemuFacts qemu;
   ChargeSample charge;
+  WorkingSet working_set{};
 };
 
 /// Memory promised through admission: the ledger's entry, whether or not a QEMU runs yet.
@@ -62,7 +73,8 @@ struct Samples {
   std::vector<Grant> grants;
   bool grants_complete = false;  ///< the grants name every VM that may run here
   std::vector<GuestChange> guest_changes;
-  std::optional<NodeSample> node;  ///< absent: there is no Kubernetes here
+  std::map<VmId, LeasedLimit> leased;  ///< what of this agent's limits stands, by its own book
+  std::optional<NodeSample> node;      ///< absent: there is no Kubernetes here
 };
 
 }  // namespace ullage

@@ -44,6 +44,14 @@ struct VmState {
   std::string hints_off{};        ///< why KubeVirt gives it no free page reporting; empty: it does
   bool leaving = false;           ///< it migrates away
   std::optional<KeptWatch> kept;  ///< absent: nothing is suspected
+  WorkingSet working_set{};
+  std::optional<std::uint64_t> major_faults{};  ///< since its cgroup was made
+  std::optional<std::uint64_t> refaults{};
+  std::optional<std::uint64_t> faults_a_minute{};  ///< pages it waited for, by the host's count
+  std::optional<Permyriad> pressure_some_avg10{};
+  std::optional<Bytes> swap_limit{};
+  std::optional<LeasedLimit> leased{};
+  HybridState hybrid{};
 };
 
 /// What the last tick left for this one: the only memory that the policy has.

@@ -47,7 +47,10 @@ struct VmSpec {
   Placement placement = Placement::kStandard;
   Reclaim reclaim = Reclaim::kHints;
   GuestAccess guest_access = GuestAccess::kUnset;
-  std::string bad_setting;  ///< a setting of the owner that made no sense; its default applies
+  /// Annotation `ullage.io/min-memory`: never shrunk below it; absent: a quarter of guest_memory.
+  std::optional<Bytes> min_memory{};
+  std::uint32_t shares = 1000;  ///< annotation `ullage.io/shares`: weight among VMs that compete
+  std::string bad_setting;      ///< a setting of the owner that made no sense; its default applies
 };
 
 /// The proof that free page reporting is on has two halves; either alone says nothing.

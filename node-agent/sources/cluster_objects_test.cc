@@ -213,6 +213,8 @@ TEST(VmiOf, TakesItsOwnersAnnotations) {
   EXPECT_EQ(spec.reclaim, Reclaim::kHybrid);
   EXPECT_EQ(spec.placement, Placement::kReclaimed);
   EXPECT_EQ(spec.guest_access, GuestAccess::kAllow);
+  EXPECT_EQ(spec.min_memory, Bytes::MiB(256));
+  EXPECT_EQ(spec.shares, 2000u);
   EXPECT_EQ(spec.bad_setting, "");
 }
 
@@ -226,6 +228,8 @@ TEST(VmiOf, BadAnnotationsAreAllNamedAndTheirDefaultsApply) {
   EXPECT_EQ(spec.reclaim, Reclaim::kHints);
   EXPECT_EQ(spec.placement, Placement::kStandard);
   EXPECT_EQ(spec.guest_access, GuestAccess::kUnset);
+  EXPECT_FALSE(spec.min_memory);
+  EXPECT_EQ(spec.shares, 1000u);
   for (const char* key :
        {"reclaim", "placement", "guest-agent", "when-full", "min-memory", "shares"}) {
     EXPECT_THAT(spec.bad_setting, HasSubstr(std::string("ullage.io/") + key));

@@ -64,17 +64,23 @@ void TakeAnnotations(const google::protobuf::Map<std::string, std::string>& anno
   reader.OneOf<GuestAccess>("guest-agent",
                             {{"deny", GuestAccess::kDeny}, {"allow", GuestAccess::kAllow}},
                             spec.guest_access);
-  // Nothing here acts on the others; whoever mistyped one is to hear of it now.
+  // Nothing here acts on when-full; whoever mistyped it is to hear of it now.
   WhenFull when_full = WhenFull::kWait;
   reader.OneOf<WhenFull>("when-full",
                          {{"wait", WhenFull::kWait}, {"ordinary", WhenFull::kOrdinary}}, when_full);
   if (const std::string* value = reader.Find("min-memory"); value != nullptr) {
     const auto least = kube::ParseQuantity(*value);
-    if (!least || *least < 0) reader.Complain("min-memory", "a quantity of memory");
+    if (least && *least >= 0) {
+      spec.min_memory = Bytes(*least);
+    } else {
+      reader.Complain("min-memory", "a quantity of memory");
+    }
   }
   if (const std::string* value = reader.Find("shares"); value != nullptr) {
     const auto shares = host::ParseUnsigned(*value);
-    if (!shares || *shares < 1 || *shares > kMostShares) {
+    if (shares && *shares >= 1 && *shares <= kMostShares) {
+      spec.shares = static_cast<std::uint32_t>(*shares);
+    } else {
       reader.Complain("shares", "a number from 1 to " + std::to_string(kMostShares));
     }
   }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "node-agent/model/bytes.h"
+#include "node-agent/model/time.h"
+
+namespace ullage {
+
+/// What the host itself saw of a VM's use of its memory: trusted, unlike GuestStats. Absent: no
+/// probe has seen it, which is neither "all cold" nor "none".
+struct WorkingSet {
+  /// Held, and not touched for `PolicyParams::cold_after`. What QEMU itself needs is not in it.
+  std::optional<Bytes> cold;
+  /// f: the share of what it holds that was touched lately; a moving average that follows a rise at
+  /// once and a fall slowly, as ESX does (Waldspurger, OSDI 2002, section 5.3).
+  std::optional<Permyriad> active;
+  std::optional<BootTime> seen_at;  ///< when the probe last looked
+  std::string probe;                ///< damon | idle-page | refaults; empty: none looks at this VM
+  std::string fault;                ///< why it does not
+};
+
+/// What this agent has written to one VM's cgroup and what undoes it. Leased: a small program
+/// beside the agent clears it once the agent stops breathing.
+struct LeasedLimit {
+  Bytes limit;               ///< v2 memory.high, v1 memory.limit_in_bytes
+  std::optional<Bytes> was;  ///< absent: there was none
+  bool yielded = false;      ///< another writer changed it: left to that one
+};
+
+/// Where one VM stands between giving and taking: what the policy carries from tick to tick.
+struct HybridState {
+  std::optional<Bytes> balloon_wish;   ///< what the balloon is to leave to the guest; absent: all
+  std::optional<Bytes> held_at_step;   ///< R when the last balloon step was asked for
+  std::optional<BootTime> stepped_at;  ///< when that was
+  std::uint32_t idle_steps = 0;        ///< steps in a row after which R did not fall
+  std::optional<BootTime> gave_up_at;  ///< the balloon made no progress; tried again later
+  std::optional<Bytes> limit_wish;     ///< the leased limit; absent: none
+  std::optional<BootTime> woke_at;     ///< when it last turned needy
+};
+
+/// How short the host is, by A against B (docs/policy.md): each state does what those before it do.
+enum class Squeeze { kNone, kHold, kShrink, kLimit, kEvict };
+
+constexpr const char* Name(Squeeze squeeze) {
+  switch (squeeze) {
+    case Squeeze::kNone:
+      return "none";
+    case Squeeze::kHold:
+      return "hold";
+    case Squeeze::kShrink:
+      return "shrink";
+    case Squeeze::kLimit:
+      return "limit";
+    case Squeeze::kEvict:
+      return "evict";
+  }
+  return "none";
+}
+
+}  // namespace ullage
