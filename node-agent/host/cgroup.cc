@@ -107,6 +107,36 @@ Result<std::optional<Bytes>> MemoryCgroup::Limit() const {
   return limit;
 }
 
+Result<std::optional<Bytes>> MemoryCgroup::SoftLimit() const {
+  return version_ == Version::kV2 ? ReadOptional("memory.high") : Limit();
+}
+
+Result<std::optional<Bytes>> MemoryCgroup::SwapLimit() const {
+  if (version_ == Version::kV1) return std::optional<Bytes>();
+  return ReadOptional("memory.swap.max");
+}
+
+Result<MemoryCgroup::Faults> MemoryCgroup::ReadFaults() const {
+  const auto text = ReadFileAt(folder_.get(), "memory.stat", kStatLimit);
+  if (!text) return text.error().In(Printable(path_));
+  const std::string prefix = version_ == Version::kV2 ? "" : "total_";
+  const auto count = [&](const char* key) -> Result<std::optional<std::uint64_t>> {
+    const auto value = ParseKeyed(*text, prefix + key);
+    if (value) return std::optional(static_cast<std::uint64_t>(value->count()));
+    if (value.error().code() == Code::kNotFound) return std::optional<std::uint64_t>();
+    return value.error().In("memory.stat").In(Printable(path_));
+  };
+  const auto major = count("pgmajfault");
+  if (!major) return major.error();
+  const auto refaults = count("workingset_refault_anon");
+  if (!refaults) return refaults.error();
+  return Faults{*major, *refaults};
+}
+
+Result<std::string> MemoryCgroup::Pressure() const {
+  return ReadFileAt(folder_.get(), "memory.pressure", kStatLimit);
+}
+
 Result<Bytes> MemoryCgroup::InactiveFile() const {
   auto text = ReadFileAt(folder_.get(), "memory.stat", kStatLimit);
   if (!text) return text.error().In(Printable(path_));

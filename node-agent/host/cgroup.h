@@ -34,6 +34,18 @@ class MemoryCgroup {
   Result<std::optional<Bytes>> Swap() const;
   /// Absent: no limit ("max", or v1's page counter maximum).
   Result<std::optional<Bytes>> Limit() const;
+  /// What a leased limit is written to: v2 memory.high, v1 memory.limit_in_bytes. Absent: no limit.
+  Result<std::optional<Bytes>> SoftLimit() const;
+  /// v2 memory.swap.max. Absent: no limit, or v1, which has none of its own.
+  Result<std::optional<Bytes>> SwapLimit() const;
+  /// What memory.stat counts since the cgroup was made; on v1 for the hierarchy.
+  struct Faults {
+    std::optional<std::uint64_t> major;     ///< pgmajfault
+    std::optional<std::uint64_t> refaults;  ///< workingset_refault_anon, pages (Linux 5.9)
+  };
+  Result<Faults> ReadFaults() const;
+  /// The text of v2 memory.pressure. kGone on v1 and where the kernel has no PSI.
+  Result<std::string> Pressure() const;
   /// Page cache that no process uses right now: inactive_file (v1 total_inactive_file).
   Result<Bytes> InactiveFile() const;
 

@@ -55,6 +55,43 @@ TEST(MemoryCgroup, ReadsVersion1) {
   EXPECT_EQ(**group->Swap(), Bytes()) << "two files, two moments: never negative";
 }
 
+TEST(MemoryCgroup, ReadsWhatHostReclaimGoesByOnVersion2) {
+  const TemporaryTree tree;
+  WriteV2(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  EXPECT_EQ(*group->SoftLimit(), std::nullopt) << "no file is unknown";
+  EXPECT_EQ(*group->SwapLimit(), std::nullopt);
+  EXPECT_EQ(group->ReadFaults()->major, std::nullopt);
+  EXPECT_EQ(group->ReadFaults()->refaults, std::nullopt);
+  EXPECT_FALSE(group->Pressure().ok());
+  tree.Write("g/memory.high", "8192\n");
+  tree.Write("g/memory.max", "65536\n");
+  tree.Write("g/memory.swap.max", "0\n");
+  tree.Write("g/memory.stat", "pgmajfault 7\nworkingset_refault_anon 9\n");
+  tree.Write("g/memory.pressure", "some avg10=0.50\n");
+  EXPECT_EQ(*group->SoftLimit(), Bytes(8192));
+  EXPECT_EQ(*group->SwapLimit(), Bytes(0)) << "no swap at all is a limit";
+  EXPECT_EQ(group->ReadFaults()->major, 7U);
+  EXPECT_EQ(group->ReadFaults()->refaults, 9U);
+  EXPECT_EQ(*group->Pressure(), "some avg10=0.50\n");
+  tree.Write("g/memory.stat", "pgmajfault many\n");
+  EXPECT_EQ(group->ReadFaults().error().code(), Code::kInvalid);
+}
+
+TEST(MemoryCgroup, ReadsWhatHostReclaimGoesByOnVersion1) {
+  const TemporaryTree tree;
+  WriteV1(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  EXPECT_EQ(*group->SoftLimit(), std::nullopt) << "v1 writes no limit as a number";
+  tree.Write("g/memory.limit_in_bytes", "65536\n");
+  tree.Write("g/memory.stat",
+             "pgmajfault 1\ntotal_pgmajfault 7\ntotal_workingset_refault_anon 9\n");
+  EXPECT_EQ(*group->SoftLimit(), Bytes(65536));
+  EXPECT_EQ(*group->SwapLimit(), std::nullopt);
+  EXPECT_EQ(group->ReadFaults()->major, 7U) << "the hierarchy's total, not the group's own";
+  EXPECT_EQ(group->ReadFaults()->refaults, 9U);
+}
+
 TEST(MemoryCgroup, GarbageIsAnErrorAndNotZero) {
   const TemporaryTree tree;
   WriteV2(tree, "g");

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include "node-agent/sources/host_memory.h"
+
 namespace ullage::sources {
 namespace {
 
@@ -31,6 +33,29 @@ ChargeSample ReadCgroup(const host::MemoryCgroup& cgroup) {
   return sample;
 }
 
+// What only hybrid overcommit goes by; other VMs are spared the reads.
+void ReadHybrid(const host::MemoryCgroup& cgroup, ChargeSample& sample) {
+  const auto keep = [&](const auto& read, auto& field) {
+    if (read.ok()) {
+      field = *read;
+    } else {
+      sample.fault = read.error().message();
+    }
+  };
+  keep(cgroup.SoftLimit(), sample.limit);
+  keep(cgroup.SwapLimit(), sample.swap_limit);
+  if (const auto faults = cgroup.ReadFaults(); faults.ok()) {
+    sample.major_faults = faults->major;
+    sample.refaults = faults->refaults;
+  } else {
+    sample.fault = faults.error().message();
+  }
+  const auto pressure = cgroup.Pressure();
+  if (!pressure) return;  // v1, or a kernel without PSI: unknown, and no fault
+  const auto some = ParsePressure(*pressure);
+  keep(some, sample.pressure_some_avg10);
+}
+
 }  // namespace
 
 Status Charges::Reopen(const std::string& path, Entry& entry) {
@@ -57,7 +82,11 @@ ChargeSample Charges::ReadOne(const QemuFacts& vm, Entry& entry) const {
     if (Status opened = Reopen(*path, entry); !opened) return Unknown(opened.error().message());
   }
   ChargeSample sample = ReadCgroup(*entry.cgroup);
-  if (!sample.resident) entry = {};  // looked up anew at the next tick
+  if (!sample.resident) {
+    entry = {};  // looked up anew at the next tick
+  } else if (vm.spec.reclaim == Reclaim::kHybrid) {
+    ReadHybrid(*entry.cgroup, sample);
+  }
   return sample;
 }
 

@@ -82,6 +82,37 @@ TEST_F(ChargesTest, GarbageHurtsThatVmOnly) {
   EXPECT_EQ(samples[1].resident, Bytes(8192));
 }
 
+TEST_F(ChargesTest, ReadsWhatHybridGoesByOnlyForHybridVms) {
+  for (const char* group : {"a", "b"}) {
+    WriteVm(group[0] == 'a' ? 7 : 8, group, "4096\n");
+    const std::string folder = std::string("cgroup/") + group;
+    tree_.Write(folder + "/memory.high", "8192\n");
+    tree_.Write(folder + "/memory.swap.max", "0\n");
+    tree_.Write(folder + "/memory.stat", "pgmajfault 7\nworkingset_refault_anon 9\n");
+    tree_.Write(folder + "/memory.pressure", "some avg10=0.50 avg60=0.00 avg300=0.00 total=1\n");
+  }
+  QemuFacts hybrid = Vm("A", 7);
+  hybrid.spec.reclaim = Reclaim::kHybrid;
+  auto samples = charges_.Read({hybrid, Vm("B", 8)});
+  EXPECT_EQ(samples[0].limit, Bytes(8192));
+  EXPECT_EQ(samples[0].swap_limit, Bytes(0));
+  EXPECT_EQ(samples[0].major_faults, 7U);
+  EXPECT_EQ(samples[0].refaults, 9U);
+  EXPECT_EQ(samples[0].pressure_some_avg10, Permyriad{50});
+  EXPECT_EQ(samples[0].fault, "");
+  EXPECT_EQ(samples[1].limit, std::nullopt);
+  EXPECT_EQ(samples[1].swap_limit, std::nullopt);
+  EXPECT_EQ(samples[1].major_faults, std::nullopt);
+  EXPECT_EQ(samples[1].pressure_some_avg10, std::nullopt);
+  tree_.Write("cgroup/a/memory.pressure", "some avg10=pear\n");
+  tree_.Write("cgroup/a/memory.high", "pear\n");
+  samples = charges_.Read({hybrid});
+  EXPECT_EQ(samples[0].resident, Bytes(4096)) << "one bad figure does not cost the others";
+  EXPECT_EQ(samples[0].limit, std::nullopt);
+  EXPECT_EQ(samples[0].pressure_some_avg10, std::nullopt);
+  EXPECT_NE(samples[0].fault, "");
+}
+
 TEST_F(ChargesTest, ASharedCgroupBelongsToNobody) {
   WriteVm(7, "shared", "4096\n");
   WriteVm(8, "shared", "4096\n");

@@ -55,6 +55,13 @@ Status HostMemory::ReadMachine(HostSample& sample) const {
   sample.total = *total;
   sample.available = *available;
   sample.free = *free;
+  // Kernels without swap have no such lines.
+  const auto swap_total = host::ParseKeyed(*text, "SwapTotal");
+  const auto swap_free = host::ParseKeyed(*text, "SwapFree");
+  if (swap_total && swap_free) {
+    sample.swap_total = *swap_total;
+    sample.swap_free = std::min(*swap_free, *swap_total);
+  }
   return Ok();
 }
 

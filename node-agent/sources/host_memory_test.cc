@@ -36,6 +36,20 @@ TEST_F(HostMemoryTest, ReadsTheMachine) {
   EXPECT_EQ(sample.fault, "");
 }
 
+TEST_F(HostMemoryTest, ReadsSwapWhereTheKernelHasIt) {
+  EXPECT_EQ(Make().Read().swap_total, std::nullopt);
+  EXPECT_EQ(Make().Read().swap_free, std::nullopt) << "none known is not none free";
+  tree_.Write("proc/meminfo",
+              "MemTotal: 4194304 kB\nMemFree: 1048576 kB\nMemAvailable: 2097152 kB\n"
+              "SwapTotal: 1048576 kB\nSwapFree: 524288 kB\n");
+  EXPECT_EQ(Make().Read().swap_total, Bytes::GiB(1));
+  EXPECT_EQ(Make().Read().swap_free, Bytes::MiB(512));
+  tree_.Write("proc/meminfo",
+              "MemTotal: 4194304 kB\nMemFree: 1048576 kB\nMemAvailable: 2097152 kB\n"
+              "SwapTotal: 0 kB\nSwapFree: 0 kB\n");
+  EXPECT_EQ(Make().Read().swap_total, Bytes(0));
+}
+
 TEST_F(HostMemoryTest, TheSmallerOfMachineAndCgroupCounts) {
   WriteCgroup("1073741824\n", "268435456\n");
   const HostSample sample = Make(tree_.path("host")).Read();
