@@ -14,8 +14,10 @@
 #include <thread>
 
 #include "node-agent/agent/agent.h"
+#include "node-agent/agent/carried.h"
 #include "node-agent/agent/change_book.h"
 #include "node-agent/agent/kubernetes.h"
+#include "node-agent/model/human.h"
 #include "node-agent/publishers/cluster_publisher.h"
 #include "node-agent/publishers/grpc_server.h"
 #include "node-agent/publishers/http.h"
@@ -171,13 +173,38 @@ Result<Fronts> Serve(const agent::Config& config, publishers::Bulletin& bulletin
   return fronts;
 }
 
+// What hands over to the next agent: the part of the last tick that it could not know by itself.
+struct Succession {
+  std::string file;
+  std::string boot_id;
+
+  void Begin(agent::Agent& agent, const host::Clock& clock) const {
+    auto taken = agent::TakeCarried(file, boot_id, clock.Now().boot);
+    if (!taken) return spdlog::warn("left by the last agent: {}", taken.error().message());
+    if (!*taken) return;
+    spdlog::info("the last agent left {}, to be promised again as far as it is safe",
+                 InMiB((*taken)->additional));
+    agent.Inherit(**std::move(taken));
+  }
+  void End(const publishers::Bulletin& bulletin) const {
+    const auto last = bulletin.Latest();
+    if (!last) return;
+    const Status left = agent::LeaveCarried(file, boot_id, *last);
+    if (!left) spdlog::warn("nothing is left for the next agent: {}", left.error().message());
+  }
+};
+
 // Ticks until a signal comes, and leaves nothing behind in guests.
 void Live(agent::Agent& agent, const agent::Config& config, const agent::ChangeBook& book,
-          const host::Clock& clock, const sigset_t& signals) {
+          const host::Clock& clock, const sigset_t& signals, const std::string& boot_id,
+          const publishers::Bulletin& bulletin) {
   if (config.mode == Mode::kReclaim) {
     spdlog::warn("mode reclaim does what publish does: this version takes no memory from a guest");
   }
+  const Succession succession{config.state_dir + "/carried.json", boot_id};
+  succession.Begin(agent, clock);
   TickUntilSignal(agent, config, clock, signals);
+  succession.End(bulletin);
   if (!book.Changes().empty()) Restore(agent, config, clock);
   spdlog::info("ullage-agent: ending");
 }
@@ -221,7 +248,7 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
                               [&](const Report& report) { metrics.Count(report); }});
   spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
                config.libvirt.uri, config.socket, config.listen.empty() ? "off" : config.listen);
-  Live(agent, config, **book, clock, signals);
+  Live(agent, config, **book, clock, signals, *boot_id, bulletin);
   bulletin.Close();
   return 0;
 }
@@ -312,7 +339,7 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
                               [&](const Report& report) { metrics.Count(report); }});
   spdlog::info("ullage-agent: mode {}, node {}, socket {}, metrics {}", Name(config.mode),
                (*node)->name(), config.socket, config.listen.empty() ? "off" : config.listen);
-  Live(agent, config, **book, clock, signals);
+  Live(agent, config, **book, clock, signals, *boot_id, bulletin);
   bulletin.Close();
   return 0;
 }

@@ -32,6 +32,9 @@ class Agent {
   /// One tick; takes milliseconds and never waits for libvirt, a guest or the network.
   void Tick();
 
+  /// What the agent before this one left; before the first tick.
+  void Inherit(Inherited inherited) { previous_.carried.inherited = std::move(inherited); }
+
   /// From now on no guest is to be set to anything. Ticks that follow put back what was set; true
   /// while there is something left that they can.
   void WishNothing() { wishes_ = false; }

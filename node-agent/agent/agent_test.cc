@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "node-agent/agent/carried.h"
 #include "node-agent/agent/change_book.h"
 #include "node-agent/host/temporary_tree.h"
 
@@ -159,8 +160,52 @@ class NodeAgentTest : public AgentTest {
     agent_ = std::make_unique<Agent>(
         config_, Agent::Parts{clock_, *sources_, hints_, parameters_, nullptr, bulletin_, {}});
   }
+  // Another process: it knows nothing but what lies in files.
+  void Restart(seconds pause) {
+    const std::string file = tree_.path("carried.json");
+    ASSERT_TRUE(LeaveCarried(file, "boot", *bulletin_.Latest()).ok());
+    clock_.now.boot += pause;
+    directory_.listing.vms[0].answered_at = clock_.now.boot;
+    directory_.listing.listed_at = clock_.now.boot;
+    node_.sample.heard_at = clock_.now.boot;
+    agent_ = std::make_unique<Agent>(
+        config_, Agent::Parts{clock_, *sources_, hints_, parameters_, nullptr, bulletin_, {}});
+    const auto inherited = TakeCarried(file, "boot", clock_.now.boot);
+    ASSERT_TRUE(inherited.ok());
+    if (*inherited) agent_->Inherit(**inherited);
+  }
   FakeNode node_;
 };
+
+TEST_F(NodeAgentTest, ARestartedAgentHasWhatItHadWithinOneTick) {
+  config_.policy.history_min = seconds(3);
+  for (int i = 0; i < 5; ++i) Tick();
+  const Bytes had = Tick().plan.capacity.additional;
+  ASSERT_GT(had, Bytes());
+  config_.policy.history_min = seconds(600);
+  config_.policy.rise_delay = seconds(300);
+  Restart(seconds(20));
+  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "watched for 26 s of 600";
+  config_.policy.history_min = seconds(20);
+  Restart(seconds(20));
+  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "there was nothing to be left";
+}
+
+TEST_F(NodeAgentTest, ARestartedAgentNeedsNoNewQuiet) {
+  config_.policy.history_min = seconds(3);
+  for (int i = 0; i < 5; ++i) Tick();
+  const Bytes had = Tick().plan.capacity.additional;
+  ASSERT_GT(had, Bytes());
+  config_.policy.history_min = seconds(20);
+  config_.policy.rise_delay = seconds(300);
+  Restart(seconds(20));
+  const auto heard = std::exchange(node_.sample.heard_at, std::nullopt);
+  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "nothing is known of the node";
+  node_.sample.heard_at = heard;
+  EXPECT_EQ(Tick().plan.capacity.additional, had);
+  Restart(kInheritedFor);
+  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "it was away for too long";
+}
 
 TEST_F(NodeAgentTest, CountsWhatThePodAskedFor) {
   const Report& report = Tick();

@@ -121,6 +121,21 @@ void TakeVmi(VmState& vm, const VmiSample& vmi) {
   vm.leaving = vmi.leaving;
 }
 
+// A VM that the agent before this one knew goes on being watched, once its charge says that it is
+// the same. One that fell a lot in between may be a reboot that nobody saw, and is taken for one.
+void TakeWatch(std::optional<Inherited>& inherited, VmState& vm) {
+  if (!inherited || !vm.resident || vm.cgroup == 0) return;
+  auto& known = inherited->vms;
+  const auto at = std::find_if(known.begin(), known.end(),
+                               [&](const Inherited::Vm& one) { return one.id == vm.spec.id; });
+  if (at == known.end()) return;
+  const Bytes least = at->resident * Permyriad{8750};
+  if (at->cgroup == vm.cgroup && *vm.resident >= least) {
+    vm.watched_since = std::min(vm.watched_since.value_or(at->watched_since), at->watched_since);
+  }
+  known.erase(at);  // whatever it does from now on is seen
+}
+
 }  // namespace
 
 Bytes Promised(const VmSpec& spec, const Overhead& overhead) {
@@ -132,6 +147,7 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   VmsById before;
   for (const VmState& vm : previous.vms) before[vm.spec.id] = &vm;
   std::map<VmId, VmState> vms;
+  Carried carried = previous.carried;
   for (VmSample& sample : samples.vms) {
     const VmId id = sample.qemu.spec.id;
     const ChargeSample charge = std::move(sample.charge);
@@ -142,6 +158,7 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
     const bool known = old != nullptr && old->epoch == vm.epoch && old->watched_since;
     vm.watched_since = known ? old->watched_since : samples.at.boot;
     TakeCharge(vm, charge, old);
+    TakeWatch(carried.inherited, vm);
     vm.faults_a_minute = FaultsAMinute(vm, old, Apart(previous.at, samples.at));
     vm.working_set = std::move(working_set);
     if (known) vm.hybrid = old->hybrid;
@@ -175,7 +192,7 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   snapshot.vms_fault = std::move(samples.vms_fault);
   snapshot.guest_changes = std::move(samples.guest_changes);
   snapshot.node = std::move(samples.node);
-  snapshot.carried = previous.carried;
+  snapshot.carried = std::move(carried);
   return snapshot;
 }
 

@@ -51,6 +51,41 @@ TEST(Fold, TheKernelsMarkTellsOfSpikesBetweenTicks) {
   EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(480));
 }
 
+// What the agent before this one left of VM "a".
+Snapshot Left(std::int64_t resident_mib, std::uint64_t cgroup = 10) {
+  Snapshot previous;
+  previous.carried.inherited =
+      Inherited{{}, {}, {}, {{{"a"}, cgroup, Bytes::MiB(resident_mib), BootTime(seconds(100))}}};
+  return previous;
+}
+
+TEST(Fold, AVmGoesOnBeingWatchedAcrossAnAgentsRestart) {
+  Samples unknown = One(500);
+  unknown.at.boot = BootTime(seconds(1000));
+  unknown.vms[0].charge = {};
+  Snapshot snapshot = Fold(Left(500), unknown, kOverhead);
+  EXPECT_EQ(snapshot.vms[0].watched_since, BootTime(seconds(1000)));
+  snapshot = Fold(snapshot, One(440), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].watched_since, BootTime(seconds(100))) << "by its cgroup";
+  EXPECT_TRUE(snapshot.carried.inherited->vms.empty());
+  Samples rebooted = One(440, 2);
+  rebooted.at.boot = BootTime(seconds(1010));
+  EXPECT_EQ(Fold(snapshot, rebooted, kOverhead).vms[0].watched_since, BootTime(seconds(1010)));
+}
+
+TEST(Fold, AnotherCgroupOrACollapseInBetweenIsAnotherBoot) {
+  Samples now = One(430);
+  now.at.boot = BootTime(seconds(1000));
+  for (const Snapshot& previous : {Left(500), Left(430, 11)}) {
+    Snapshot snapshot = Fold(previous, now, kOverhead);
+    EXPECT_EQ(snapshot.vms[0].watched_since, BootTime(seconds(1000)));
+    now.vms[0].charge.resident = Bytes::MiB(500);
+    snapshot = Fold(snapshot, now, kOverhead);
+    EXPECT_EQ(snapshot.vms[0].watched_since, BootTime(seconds(1000))) << "and remains one";
+    now.vms[0].charge.resident = Bytes::MiB(430);
+  }
+}
+
 TEST(Fold, ARebootStartsANewEpoch) {
   Snapshot snapshot = Fold({}, One(500, 1, 500), kOverhead);
   snapshot = Fold(snapshot, One(120, 2, 500), kOverhead);

@@ -54,12 +54,27 @@ struct VmState {
   HybridState hybrid{};
 };
 
+/// What an agent that ended left to the one after it, of the same boot (agent/carried.h).
+struct Inherited {
+  struct Vm {
+    VmId id;
+    std::uint64_t cgroup = 0;
+    Bytes resident;
+    BootTime watched_since;
+  };
+  Bytes additional;     ///< C of its last plan
+  Bytes granted;        ///< Σ granted then
+  BootTime until;       ///< afterwards it is worth nothing
+  std::vector<Vm> vms;  ///< that were not found again yet
+};
+
 /// What the last tick left for this one: the only memory that the policy has.
 struct Carried {
   Bytes additional;                    ///< C of the last plan
   Bytes granted;                       ///< Σ granted then; what was bound since came out of C
   std::optional<BootTime> rise_since;  ///< since when C could have been higher
   std::optional<BootTime> last_rise;   ///< when C was last raised
+  std::optional<Inherited> inherited{};
 };
 
 /// One consistent view of the node. VMs are sorted by id, so that their order decides nothing.

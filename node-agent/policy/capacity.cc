@@ -114,6 +114,15 @@ CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams
   return terms;
 }
 
+// What an agent that ended had promised is had again at once, as far as it is safe now and as often
+// as the first ticks, which do not know every VM yet, lose it again.
+Bytes Left(std::optional<Inherited>& inherited, Bytes granted, BootTime now, Bytes quantum) {
+  if (inherited && now >= inherited->until) inherited.reset();
+  if (!inherited) return {};
+  const Bytes bound = std::max(granted - inherited->granted, Bytes());
+  return std::max(inherited->additional - bound, Bytes()).FloorTo(quantum);
+}
+
 struct Risen {
   Bytes additional;
   Carried carry;
@@ -130,8 +139,14 @@ Risen Follow(Bytes target, bool may_rise, Bytes granted, const Snapshot& snapsho
   const Bytes bound = std::max(granted - was.granted, Bytes());
   was.additional = std::max(was.additional - bound, Bytes());
   was.granted = granted;
+  const Bytes left = Left(was.inherited, granted, now, params.quantum);
+  if (may_rise) was.additional = std::max(was.additional, left);
+  // Once it is had, what falls rises as slowly as ever.
+  if (was.inherited && may_rise && target >= left) was.inherited->additional = Bytes();
   if (!may_rise) target = std::min(target, was.additional);
-  if (target <= was.additional) return {target, {target, granted, std::nullopt, was.last_rise}};
+  if (target <= was.additional) {
+    return {target, {target, granted, std::nullopt, was.last_rise, std::move(was.inherited)}};
+  }
   Carried carry = was;
   carry.rise_since = was.rise_since.value_or(now);
   const BootTime allowed = *carry.rise_since + params.rise_delay;

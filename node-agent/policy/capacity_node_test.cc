@@ -70,6 +70,60 @@ TEST(DecideOnANode, AddsUpByHand) {
   EXPECT_EQ(capacity.promised.mib(), 2000);
 }
 
+// Node() under an agent that has just been started, after one that had `mib` of C.
+Snapshot Inherits(std::int64_t mib) {
+  Snapshot snapshot = Node();
+  snapshot.carried.inherited = Inherited{Bytes::MiB(mib), Bytes(), kNow + seconds(100), {}};
+  return snapshot;
+}
+
+PolicyParams Slow() {
+  PolicyParams params = Params();
+  params.rise_delay = seconds(300);
+  return params;
+}
+
+TEST(DecideOnANode, WhatTheLastAgentHadIsHadAgainAtOnce) {
+  EXPECT_EQ(Of(Node(), Slow()).additional, Bytes()) << "without it: after five minutes of quiet";
+  EXPECT_EQ(Of(Inherits(640), Slow()).additional, Bytes::MiB(640)) << "no more than it had";
+  EXPECT_EQ(Of(Inherits(6400), Slow()).additional, Bytes::MiB(1280)) << "no more than is safe now";
+  Snapshot bound = Inherits(640);
+  bound.node->pods[2].reclaimable = Bytes::MiB(128);
+  EXPECT_EQ(Of(bound, Slow()).additional, Bytes::MiB(512)) << "what was bound since came out of it";
+}
+
+TEST(DecideOnANode, TicksThatKnowTooLittleDoNotLoseWhatWasInherited) {
+  Snapshot snapshot = Inherits(640);
+  snapshot.node->heard_at.reset();
+  Plan plan = Decide(snapshot, Slow());
+  EXPECT_EQ(plan.capacity.additional, Bytes());
+  snapshot = Node();
+  snapshot.carried = plan.carry;
+  snapshot.node->fault = "the API server is away";
+  plan = Decide(snapshot, Slow());
+  EXPECT_EQ(plan.capacity.additional, Bytes()) << "nothing rises while it is";
+  snapshot = Node();
+  snapshot.carried = plan.carry;
+  plan = Decide(snapshot, Slow());
+  EXPECT_EQ(plan.capacity.additional, Bytes::MiB(640));
+
+  snapshot.host.available = Bytes::MiB(2500);
+  snapshot.carried = plan.carry;
+  plan = Decide(snapshot, Slow());
+  EXPECT_LT(plan.capacity.additional, Bytes::MiB(640));
+  snapshot = Node();
+  snapshot.carried = plan.carry;
+  EXPECT_LT(Of(snapshot, Slow()).additional, Bytes::MiB(640)) << "it is had again once";
+}
+
+TEST(DecideOnANode, WhatWasInheritedIsWorthNothingLater) {
+  Snapshot snapshot = Inherits(640);
+  snapshot.carried.inherited->until = kNow;
+  const Plan plan = Decide(snapshot, Slow());
+  EXPECT_EQ(plan.capacity.additional, Bytes());
+  EXPECT_FALSE(plan.carry.inherited);
+}
+
 TEST(DecideOnANode, WhatAnotherPodHoldsIsNotKeptForItOnceMore) {
   Snapshot snapshot = Node();
   snapshot.node->pods[2].working_set = Bytes::MiB(450);

@@ -83,6 +83,20 @@ TEST(CapacityProperty, StaysBetweenZeroAndTheCap) {
   EXPECT_TRUE(some) << "the generator makes nodes with capacity";
 }
 
+TEST(CapacityProperty, ARestartYieldsNoMoreThanWasSafeBeforeOrIsNow) {
+  bool some = false;
+  ForAllNodes([&](Generator& generator, const Snapshot& node) {
+    Snapshot restarted = node;
+    restarted.carried = {};
+    const Bytes had = Bytes::MiB(64 * generator.Int(0, 2000));
+    restarted.carried.inherited = Inherited{had, Bytes::GiB(1000), kNow + seconds(100), {}};
+    const Bytes c = Decide(restarted, PolicyParams{}).capacity.additional;
+    EXPECT_EQ(c, std::min(had, C(node)));
+    some = some || c > Bytes();
+  });
+  EXPECT_TRUE(some);
+}
+
 TEST(CapacityProperty, LessAvailableNeverRaisesIt) {
   ForAllNodes([](Generator& generator, const Snapshot& node) {
     Snapshot worse = node;
