@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 mode: {{ .Values.mode }}
 listen: {{ include "ullage.listen" . | quote }}
 socket: /run/ullage/agent.sock
-state_dir: /run/ullage
+state_dir: /var/lib/ullage
 kubernetes:
   {{- $own := dict "kubelet_dir" .Values.agent.kubeletDir }}
   {{- if .Values.nodeHooks.enabled }}
