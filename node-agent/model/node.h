@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,20 @@ struct VmiSample {
   std::string fault;      ///< what of it could not be read; the defaults apply
 };
 
+/// A pod that asked for reclaimable memory and that this node's kubelet turned away before anything
+/// of it ran (phase Failed, reason "OutOf" and a resource). Source: Kubernetes,
+/// pkg/kubelet/lifecycle/predicate.go.
+struct RejectedPod {
+  std::string uid;
+  std::string name_space;
+  std::string name;
+  std::string vmi;      ///< name and …
+  std::string vmi_uid;  ///< … UID of the VMI that owns it; both empty: it has none
+  std::string reason;   ///< "OutOfullage.io/reclaimable-memory"
+  std::string message;  ///< the kubelet's words
+  std::string created;  ///< metadata.creationTimestamp, RFC 3339 in UTC
+};
+
 /// What the API server says of this node. Absent in a snapshot: there is no Kubernetes here.
 struct NodeSample {
   std::string name;
@@ -51,6 +66,8 @@ struct NodeSample {
   std::optional<Bytes> published;      ///< status.capacity of our resource; absent: no such key
   std::vector<PodSample> pods;         ///< sorted by uid
   std::vector<VmiSample> vmis;         ///< sorted by id
+  std::vector<RejectedPod> rejected;   ///< that still have an object: newest first, some tens
+  std::uint64_t rejections = 0;        ///< seen since the pods were first listed
   std::string policy;                  ///< the ReclaimPolicy in force; empty: none
   std::string policy_fault;            ///< why none is, where one should be, or what in it is wrong
   std::optional<Mode> max_mode;        ///< the most that the policy allows; absent: no policy

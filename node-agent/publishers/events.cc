@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "node-agent/host/text.h"
+#include "node-agent/publishers/node_resource.h"
 #include "node-agent/publishers/rfc3339.h"
 
 namespace ullage::publishers {
@@ -15,6 +16,7 @@ constexpr const char* kComponent = "ullage-agent";
 // An object's name is a DNS subdomain: at most this many bytes.
 constexpr std::size_t kNameMost = 253;
 constexpr std::size_t kHashed = 16;
+constexpr std::size_t kShownName = 80;
 
 // FNV-1a: a name has to be the same in every run and on every machine, and no secret.
 std::uint64_t Hash(const std::string& text) {
@@ -27,13 +29,35 @@ std::uint64_t Hash(const std::string& text) {
 }
 
 Notice About(const VmiSample& vmi, bool warning, const char* reason, const std::string& message) {
-  return {vmi.name_space,
-          vmi.name,
-          vmi.spec.id.value,
-          warning,
-          reason,
+  return {vmi.name_space, vmi.name, vmi.spec.id.value,
+          warning,        reason,   host::Printable(message, kNoticeLimit),
+          true,           false};
+}
+
+// The kubelet's own words come last: what is too long loses of them.
+Notice About(const RejectedPod& pod, const std::string& node) {
+  const bool lost_race = pod.reason == "OutOf" + std::string(kReclaimableMemory);
+  const bool of_vmi = !pod.vmi.empty();
+  std::string message = "Pod " + host::Printable(pod.name, kShownName) +
+                        " was rejected by the kubelet of node " + node + ": ";
+  message += lost_race ? "the reclaimable memory that it was to stand on was taken back, or went "
+                         "to another, while it was being placed. "
+                       : "the node had no longer what the pod asks for. ";
+  message +=
+      of_vmi ? "Nothing of it ran. Next, KubeVirt starts a VirtualMachine that is to run again; "
+               "a VMI without one stays Failed: create it anew; a VM that was to migrate goes "
+               "on where it is. "
+             : "Nothing of it ran. Next, what made the pod (a Deployment, a Job) makes another; "
+               "one that nothing made stays Failed: create it anew. ";
+  message += pod.reason + (pod.message.empty() ? "" : ": " + pod.message);
+  return {pod.name_space,
+          of_vmi ? pod.vmi : pod.name,
+          of_vmi ? pod.vmi_uid : pod.uid,
+          true,
+          "PodRejected",
           host::Printable(message, kNoticeLimit),
-          true};
+          true,
+          !of_vmi};
 }
 
 // What its owner can do; what the node's owner can is in ullagectl explain.
@@ -95,12 +119,12 @@ k8s::Event EventOf(const Notice& notice, const std::string& name, const std::str
   event.set_kind("Event");
   event.mutable_metadata()->set_name(name);
   event.mutable_metadata()->set_namespace_(notice.name_space);
-  k8s::ObjectReference& vmi = *event.mutable_involved_object();
-  vmi.set_api_version("kubevirt.io/v1");
-  vmi.set_kind("VirtualMachineInstance");
-  vmi.set_namespace_(notice.name_space);
-  vmi.set_name(notice.name);
-  vmi.set_uid(notice.uid);
+  k8s::ObjectReference& about = *event.mutable_involved_object();
+  about.set_api_version(notice.about_pod ? "v1" : "kubevirt.io/v1");
+  about.set_kind(notice.about_pod ? "Pod" : "VirtualMachineInstance");
+  about.set_namespace_(notice.name_space);
+  about.set_name(notice.name);
+  about.set_uid(notice.uid);
   event.set_reason(notice.reason);
   event.set_message(notice.message);
   event.set_type(notice.warning ? "Warning" : "Normal");
@@ -132,6 +156,10 @@ std::vector<Notice> NoticesOf(const Report& report) {
       add(false, "HintingOff", HintingOff(vmi, Find(report.snapshot, vmi.spec.id)));
     }
     AddOutcomes(report, vmi, notices);
+  }
+  for (const RejectedPod& pod : report.snapshot.node->rejected) {
+    if (pod.name_space.empty() || pod.name.empty() || pod.uid.empty()) continue;
+    notices.push_back(About(pod, report.snapshot.node->name));
   }
   return notices;
 }

@@ -12,16 +12,18 @@
 
 namespace ullage::publishers {
 
-/// What a VM's owner, who cannot read the NodeReclaim, is told at his VMI.
+/// What a VM's owner, who cannot read the NodeReclaim, is told at his VMI, or at his pod where it
+/// is no VMI's.
 struct Notice {
   std::string name_space;
-  std::string name;  ///< of the VMI
-  std::string uid;   ///< of the VMI
+  std::string name;  ///< of the VMI or pod
+  std::string uid;   ///< of the VMI or pod
   bool warning = false;
   std::string reason;   ///< one word: "BadSetting"
   std::string message;  ///< at most kNoticeLimit bytes
   /// It holds until it is no longer in a report; otherwise it happened once, in this one.
   bool lasts = true;
+  bool about_pod = false;  ///< name and uid are a pod's
 };
 inline constexpr std::size_t kNoticeLimit = 512;
 
@@ -40,8 +42,8 @@ struct EventRules {
   std::size_t most_known = 4096;  ///< notices that are remembered; what does not fit is dropped
 };
 
-/// Sends each notice once when it begins, as a core/v1 Event of the VMI, and raises its count when
-/// it begins again. What the rate does not allow waits while it lasts.
+/// Sends each notice once when it begins, as a core/v1 Event of the VMI or pod, and raises its
+/// count when it begins again. What the rate does not allow waits while it lasts.
 class EventWriter final : public Writer {
  public:
   EventWriter(const kube::Client& client, EventRules rules, std::string node, Voice voice)

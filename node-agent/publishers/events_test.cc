@@ -194,6 +194,52 @@ TEST_F(Events, TellWhatWasDoneAndWhatFailed) {
   EXPECT_THAT(notices[1].message, HasSubstr("no answer"));
 }
 
+TEST_F(Events, TellTheOwnerOfARejectedPod) {
+  report_.snapshot.node->name = "n1";
+  report_.snapshot.node->rejected.push_back(
+      {"pod-uid", "apps", "virt-launcher-web-x", "web", "vmi-uid",
+       "OutOfullage.io/reclaimable-memory",
+       "Node didn't have enough resource: ullage.io/reclaimable-memory, requested: 2, used: 1, "
+       "capacity: 2",
+       "2026-01-01T00:00:00Z"});
+  server_->Say(201, "{}");
+  for (int i = 0; i < 50; ++i) Step();
+  // The object goes, and with it what is remembered of it.
+  report_.snapshot.node->rejected.clear();
+  for (int i = 0; i < 50; ++i) Step();
+  ASSERT_THAT(server_->requests, SizeIs(1)) << "its VMI has ended and is in no report";
+  const auto event = nlohmann::json::parse(server_->requests[0].body);
+  EXPECT_EQ(event["involvedObject"]["kind"], "VirtualMachineInstance");
+  EXPECT_EQ(event["involvedObject"]["name"], "web");
+  EXPECT_EQ(event["involvedObject"]["uid"], "vmi-uid");
+  EXPECT_EQ(event["involvedObject"]["namespace"], "apps");
+  EXPECT_EQ(event["type"], "Warning");
+  EXPECT_EQ(event["reason"], "PodRejected");
+  EXPECT_THAT(event["message"], HasSubstr("virt-launcher-web-x"));
+  EXPECT_THAT(event["message"], HasSubstr("node n1"));
+  EXPECT_THAT(event["message"], HasSubstr("was taken back"));
+  EXPECT_THAT(event["message"], HasSubstr("KubeVirt starts"));
+  EXPECT_THAT(event["message"], HasSubstr("OutOfullage.io/reclaimable-memory"));
+}
+
+TEST_F(Events, TellAtTheRejectedPodWhereItIsNoVmsAndBlameWhatItIs) {
+  report_.snapshot.node->rejected.push_back(
+      {"pod-uid", "apps", "job-1", "", "", "OutOfcpu", std::string(4000, 'x'), ""});
+  server_->Say(201, "{}");
+  Step();
+  ASSERT_THAT(server_->requests, SizeIs(1));
+  const auto event = nlohmann::json::parse(server_->requests[0].body);
+  EXPECT_EQ(event["involvedObject"]["kind"], "Pod");
+  EXPECT_EQ(event["involvedObject"]["apiVersion"], "v1");
+  EXPECT_EQ(event["involvedObject"]["name"], "job-1");
+  EXPECT_EQ(event["involvedObject"]["uid"], "pod-uid");
+  const std::string message = event["message"];
+  EXPECT_LE(message.size(), kNoticeLimit);
+  EXPECT_THAT(message, HasSubstr("OutOfcpu"));
+  EXPECT_THAT(message, testing::Not(HasSubstr("taken back")));
+  EXPECT_THAT(message, testing::Not(HasSubstr("KubeVirt")));
+}
+
 TEST_F(Events, HaveNamesThatKubernetesTakes) {
   Notice notice{"apps", std::string(250, 'x'), "u", false, "R", "m", true};
   EXPECT_LE(EventName(notice).size(), 253u);

@@ -199,6 +199,9 @@ std::vector<MetricFamily> Metrics::Collect() const {
     AddCapacity(report->plan.capacity, out);
     AddVms(*report, out);
     AddGuests(report->snapshot.vms, out);
+    if (const auto& node = report->snapshot.node; node && node->heard_at) {
+      Family(metric::kRejectedPods).Add(static_cast<double>(node->rejections)).MoveTo(out);
+    }
     Family(metric::kTicks).Add(static_cast<double>(report->tick)).MoveTo(out);
     const std::chrono::duration<double> age = clock_.Now().boot - report->snapshot.at.boot;
     Family(metric::kTickAge).Add(std::max(age.count(), 0.0)).MoveTo(out);

@@ -77,6 +77,10 @@ inline constexpr Info kFaults{
 inline constexpr Info kKubeWrites{
     "ullage_kube_writes_total", "counter", "object, result",
     "Writes to the Kubernetes API server by what is written and what came of it."};
+inline constexpr Info kRejectedPods{
+    "ullage_rejected_pods_total", "counter", "",
+    "Pods that asked for reclaimable memory and that the kubelet rejected (OutOf…), since the "
+    "agent first listed the node's pods."};
 inline constexpr Info kRecords{
     "ullage_records_total", "counter", "result",
     "Ticks that were looked at for the record of decisions, by whether writing worked."};
@@ -89,7 +93,7 @@ inline constexpr std::array kTable{
     &kVms,           &kVmPromised,     &kVmResident, &kVmSwapped,        &kVmReturned,
     &kVmGrowth,      &kVmHinting,      &kVmAgent,    &kVmGuestReporting, &kVmGuestReported,
     &kVmGuestErrors, &kVmGuestBalloon, &kTicks,      &kTickAge,          &kFaults,
-    &kKubeWrites,    &kRecords,        &kNodeHooks,
+    &kKubeWrites,    &kRejectedPods,   &kRecords,    &kNodeHooks,
 };
 
 }  // namespace ullage::publishers::metric

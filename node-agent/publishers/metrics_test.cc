@@ -46,6 +46,20 @@ TEST(Metrics, ShowsTheLatestReport) {
   EXPECT_THAT(text, HasSubstr("ullage_tick_age_seconds 2.5\n"));
 }
 
+TEST(Metrics, CountsRejectedPodsOnceTheNodesPodsAreKnown) {
+  Bulletin bulletin;
+  const FakeClock clock;
+  const Metrics metrics(bulletin, clock);
+  Report report = SampleReport();
+  report.snapshot.node = NodeSample{};
+  report.snapshot.node->rejections = 3;
+  bulletin.Post(Shared(report));
+  EXPECT_THAT(Scrape(metrics), Not(HasSubstr("ullage_rejected_pods_total")));
+  report.snapshot.node->heard_at = BootTime(seconds(1));
+  bulletin.Post(Shared(report));
+  EXPECT_THAT(Scrape(metrics), HasSubstr("ullage_rejected_pods_total 3\n"));
+}
+
 TEST(Metrics, UnknownIsAnAbsentSeries) {
   Bulletin bulletin;
   const FakeClock clock;
@@ -133,10 +147,11 @@ TEST(Metrics, EverySeriesIsDeclaredWithItsLabels) {
   const FakeClock clock;
   const host::TemporaryTree tree;
   kube::FakeTime time;
-  // No report names a node, so nothing is sent.
+  // It hears of no report, so nothing is sent.
+  Bulletin silent;
   const kube::Client client(std::make_shared<kube::FakeTransport>(),
                             {time, time, kube::AlwaysHundred()});
-  const ClusterPublisher cluster({.node = "n1"}, client, bulletin);
+  const ClusterPublisher cluster({.node = "n1"}, client, silent);
   const Recorder recorder({.state_dir = tree.path()}, bulletin);
   Deaf deaf;
   const auto hooks = NodeHookServer::Start({.socket = tree.path("hooks")}, deaf);
@@ -145,6 +160,8 @@ TEST(Metrics, EverySeriesIsDeclaredWithItsLabels) {
   metrics.Also({&cluster, &recorder, hooks->get()});
   Report report = SampleReport();
   report.snapshot.vms[0].swapped = Bytes();
+  report.snapshot.node = NodeSample{};
+  report.snapshot.node->heard_at = BootTime(seconds(1));
   bulletin.Post(Shared(report));
   const auto families = metrics.Collect();
   EXPECT_EQ(families.size(), metric::kTable.size());

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t kMaxUid = 64;  // a UUID today
 constexpr std::size_t kMaxFault = 512;
+constexpr std::size_t kMaxReason = 128;
+constexpr std::size_t kMaxTime = 32;
 
 using Quantities = google::protobuf::Map<std::string, google::protobuf::Value>;
 using Vmi = k8s::VirtualMachineInstance;
@@ -76,6 +78,29 @@ std::optional<VmId> VmiOfPod(const k8s::ObjectMeta& meta, std::string& fault) {
   Add(fault,
       "kubevirt.io/created-by is '" + host::Printable(by->second, 64) + "', which is no UID");
   return std::nullopt;
+}
+
+// An owner's name stands in an Event's own: what is no object's name must not get there. The API
+// server checks only that there is one.
+bool IsObjectName(const std::string& text) {
+  constexpr std::size_t kMostName = 253;
+  const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  return !text.empty() && text.size() <= kMostName && alnum(text.front()) &&
+         std::all_of(text.begin(), text.end(),
+                     [&](char c) { return alnum(c) || c == '-' || c == '.'; });
+}
+
+void TakeOwner(const k8s::ObjectMeta& meta, RejectedPod& pod) {
+  for (const k8s::OwnerReference& owner : meta.owner_references()) {
+    if (owner.kind() != "VirtualMachineInstance" ||
+        !owner.api_version().starts_with("kubevirt.io/") || !IsObjectName(owner.name()) ||
+        !IsUid(owner.uid())) {
+      continue;
+    }
+    pod.vmi = owner.name();
+    pod.vmi_uid = owner.uid();
+    return;
+  }
 }
 
 // What of a VMI keeps its memory from being taken or its guest from being watched.
@@ -174,6 +199,26 @@ std::optional<PodSample> PodOf(const kube::Item<k8s::Pod>& item) {
   sample.memory = Request("memory", Bytes::Max(), sample.fault).Of(pod.spec());
   sample.reclaimable = Request(kReclaimableResource, Bytes(), sample.fault).Of(pod.spec());
   return sample;
+}
+
+std::optional<RejectedPod> RejectedOf(const kube::Item<k8s::Pod>& item) {
+  const k8s::PodStatus& status = item.object.status();
+  if (!item.fault.empty() || status.phase() != "Failed" || !status.reason().starts_with("OutOf")) {
+    return std::nullopt;
+  }
+  std::string fault;
+  const Bytes asked = Request(kReclaimableResource, Bytes(), fault).Of(item.object.spec());
+  if (asked <= Bytes()) return std::nullopt;
+  const k8s::ObjectMeta& meta = item.object.metadata();
+  RejectedPod pod;
+  pod.uid = host::Printable(meta.uid(), kMaxUid);
+  pod.name_space = host::Printable(meta.namespace_());
+  pod.name = host::Printable(meta.name());
+  pod.reason = host::Printable(status.reason(), kMaxReason);
+  pod.message = host::Printable(status.message(), kMaxFault);
+  pod.created = host::Printable(meta.creation_timestamp(), kMaxTime);
+  TakeOwner(meta, pod);
+  return pod;
 }
 
 std::optional<NodeVmi> VmiOf(const kube::Item<Vmi>& item, const std::string& node) {

@@ -22,6 +22,9 @@ inline constexpr const char* kReclaimableResource = "ullage.io/reclaimable-memor
 /// Both are faults.
 std::optional<PodSample> PodOf(const kube::Item<k8s::Pod>& item);
 
+/// Absent: the kubelet did not reject it, or it asked for no reclaimable memory.
+std::optional<RejectedPod> RejectedOf(const kube::Item<k8s::Pod>& item);
+
 /// A VMI, and which of its pods are on the node.
 struct NodeVmi {
   VmiSample sample;               ///< without `launcher`

@@ -42,6 +42,62 @@ TEST(PodOf, AddsUpWhatContainersRequest) {
   EXPECT_EQ(pod.fault, "");
 }
 
+// A launcher that asks for reclaimable memory and has failed.
+std::string FailedPod(const std::string& reason, const std::string& owner = "{}",
+                      const std::string& resource = kReclaimableResource) {
+  return R"({"metadata":{"name":"virt-launcher-web","namespace":"ns","uid":"u",)"
+         R"("creationTimestamp":"2026-01-02T03:04:05Z","ownerReferences":[)" +
+         owner + R"(]},"spec":{"containers":[{"resources":{"requests":{")" + resource +
+         R"(":"64Mi"}}}]},"status":{"phase":"Failed","reason":")" + reason +
+         R"(","message":"Node didn't have\nenough"}})";
+}
+std::optional<RejectedPod> Rejected(const std::string& json) {
+  return RejectedOf(Read<k8s::Pod>(json));
+}
+
+TEST(RejectedOf, TellsWhoseItWasAndWhy) {
+  const auto pod = Rejected(
+      FailedPod("OutOfullage.io/reclaimable-memory",
+                R"({"apiVersion":"apps/v1","kind":"ReplicaSet","name":"r","uid":"r"},)"
+                R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","name":"web",)"
+                R"("uid":"v-1"})"));
+  ASSERT_TRUE(pod);
+  EXPECT_EQ(pod->uid, "u");
+  EXPECT_EQ(pod->name_space, "ns");
+  EXPECT_EQ(pod->name, "virt-launcher-web");
+  EXPECT_EQ(pod->vmi, "web");
+  EXPECT_EQ(pod->vmi_uid, "v-1");
+  EXPECT_EQ(pod->reason, "OutOfullage.io/reclaimable-memory");
+  EXPECT_EQ(pod->message, "Node didn't have\\x0aenough");
+  EXPECT_EQ(pod->created, "2026-01-02T03:04:05Z");
+  EXPECT_FALSE(PodOf(Read<k8s::Pod>(FailedPod("OutOfcpu")))) << "it holds nothing";
+}
+
+TEST(RejectedOf, IsNoPodThatRanOrAskedForNoneOfOurs) {
+  EXPECT_TRUE(Rejected(FailedPod("OutOfcpu")));
+  EXPECT_FALSE(Rejected(FailedPod("Evicted")));
+  EXPECT_FALSE(Rejected(FailedPod("OutOfmemory", "{}", "memory")));
+  EXPECT_FALSE(RejectedOf({Read<k8s::Pod>(FailedPod("OutOfcpu")).object, "not readable"}));
+  std::string running = FailedPod("OutOfcpu");
+  running.replace(running.find("Failed"), 6, "Pending");
+  EXPECT_FALSE(Rejected(running));
+}
+
+TEST(RejectedOf, AnOwnerThatIsNoObjectOfKubeVirtsIsNone) {
+  for (
+      const char* owner :
+      {R"({"apiVersion":"evil.io/v1","kind":"VirtualMachineInstance","name":"web","uid":"v"})",
+       R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachine","name":"web","uid":"v"})",
+       R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","name":"a/../b","uid":"v"})",
+       R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","name":"web","uid":"a b"})",
+       R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","name":"","uid":"v"})"}) {
+    const auto pod = Rejected(FailedPod("OutOfcpu", owner));
+    ASSERT_TRUE(pod) << owner;
+    EXPECT_EQ(pod->vmi, "") << owner;
+    EXPECT_EQ(pod->vmi_uid, "") << owner;
+  }
+}
+
 TEST(PodOf, AnInitContainerCountsWhereItNeedsMore) {
   const std::string containers = R"("containers":[)" + Needs("\"100Mi\"") + "]";
   EXPECT_EQ(PodWith("{" + containers + R"(,"initContainers":[)" + Needs("\"300Mi\"") + "," +

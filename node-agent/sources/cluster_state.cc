@@ -37,6 +37,7 @@ NodeSample ClusterState::Read() {
   auto pods = pods_.Read();
   Add(sample.fault, "pods", pods.listed || !pods.fault.empty() ? pods.fault : "not listed yet");
   sample.pods = std::move(pods.all);
+  rejected_.Take(sample);
   TakeVms(sample);
   TakePolicy(sample, labels);
   return sample;

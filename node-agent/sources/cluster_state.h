@@ -13,6 +13,7 @@
 #include "node-agent/model/node.h"
 #include "node-agent/sources/cluster_objects.h"
 #include "node-agent/sources/reclaim_policy.h"
+#include "node-agent/sources/rejected_pods.h"
 
 namespace ullage::sources {
 
@@ -106,7 +107,7 @@ class ClusterState {
   ClusterState(std::string node, PolicyParams own);
 
   kube::Handler<k8s::Node>& node() { return nodes_; }
-  kube::Handler<k8s::Pod>& pods() { return pods_; }
+  kube::Handler<k8s::Pod>& pods() { return rejected_; }
   kube::Handler<k8s::VirtualMachineInstance>& vmis() { return vmis_; }
   kube::Handler<k8s::ReclaimPolicy>& policies() { return policies_; }
 
@@ -124,6 +125,7 @@ class ClusterState {
   const PolicyParams own_;
   Followed<k8s::Node, NodeFacts> nodes_;
   Followed<k8s::Pod, PodSample> pods_;
+  RejectedPods rejected_{pods_};
   Followed<k8s::VirtualMachineInstance, NodeVmi> vmis_;
   Followed<k8s::ReclaimPolicy, kube::Item<k8s::ReclaimPolicy>> policies_;
 

@@ -137,17 +137,20 @@ class NodeAgent : public testing::Test {
     vmi_ = vmi->metadata().uid();
     PutPod("launcher",
            R"({"kubevirt.io":"virt-launcher","kubevirt.io/created-by":")" + vmi_ + "\"}",
-           R"({"memory":"700Mi","ullage.io/reclaimable-memory":"512Mi"})");
+           R"({"memory":"700Mi","ullage.io/reclaimable-memory":"512Mi"})",
+           R"({"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance","name":"vm","uid":")" +
+               vmi_ + "\"}");
     PutPod("other", "{}", R"({"memory":"300Mi"})");
     const auto pod = client_->Get<k8s::Pod>({kPods, kSpace, "launcher"});
     MUST(pod);
     Put({kVmis, kSpace, "vm"}, kind + labels + spec + R"(,"status":{"activePods":{")" +
                                    pod->metadata().uid() + R"(":")" + kNode + R"("}}})");
   }
-  void PutPod(const std::string& name, const std::string& labels, const std::string& requests) {
+  void PutPod(const std::string& name, const std::string& labels, const std::string& requests,
+              const std::string& owner = "") {
     Put({kPods, kSpace, name},
         R"({"apiVersion":"v1","kind":"Pod","metadata":{"labels":)" + labels +
-            R"(},"spec":{"nodeName":")" + kNode +
+            R"(,"ownerReferences":[)" + owner + R"(]},"spec":{"nodeName":")" + kNode +
             R"(","automountServiceAccountToken":false,"containers":[{"name":"compute","image":"none",)"
             R"("resources":{"limits":)" +
             requests + R"(,"requests":)" + requests + "}}]}}");
@@ -179,6 +182,17 @@ class NodeAgent : public testing::Test {
     for (int i = 0; i < 600; ++i, Rest()) {
       json capacity = Capacity();
       if (capacity.is_object() && is_it(capacity)) return capacity;
+    }
+    return {};
+  }
+  // The first Event of this reason about the VMI of this run; null after a minute.
+  json AwaitEvent(const std::string& reason) {
+    for (int i = 0; i < 600; ++i, Rest()) {
+      const auto text = client_->GetText({kEvents, kSpace});
+      if (!text) continue;
+      for (const json& event : json::parse(*text)["items"]) {
+        if (event["reason"] == reason && event["involvedObject"]["uid"] == vmi_) return event;
+      }
     }
     return {};
   }
@@ -221,6 +235,19 @@ TEST_F(NodeAgent, CountsWhatPodsAskedForAndFollowsThem) {
                           {"application/merge-patch+json", R"({"status":{"phase":"Succeeded"}})"}));
   capacity = Await([](const json& c) { return MiB(c, "unsold") == 6144 - 700; });
   EXPECT_FALSE(capacity.is_null()) << Log();
+
+  // A kubelet rejects the launcher.
+  MUST(client_->PatchText(
+      {kPods, kSpace, "launcher", "status"},
+      {"application/merge-patch+json",
+       R"({"status":{"phase":"Failed","reason":"OutOfullage.io/reclaimable-memory","message":)"
+       R"("Node didn't have enough resource"}})"}));
+  const json told = AwaitEvent("PodRejected");
+  ASSERT_FALSE(told.is_null()) << Log();
+  EXPECT_EQ(told["involvedObject"]["name"], "vm");
+  EXPECT_EQ(told["involvedObject"]["uid"], vmi_);
+  EXPECT_THAT(told["message"].get<std::string>(), HasSubstr("Pod launcher was rejected"));
+  EXPECT_THAT(told["message"].get<std::string>(), HasSubstr("Node didn't have enough resource"));
 
   // A policy is in force as soon as it is there.
   Put({kReclaimPolicies, "", "ullage-node-test"},
