@@ -40,7 +40,11 @@ inline Report SampleReport(std::uint64_t tick = 1) {
   report.tick = tick;
   report.mode = "publish";
   report.snapshot.at = {BootTime(seconds(100)), WallTime(seconds(1700000000))};
-  report.snapshot.host = {Bytes::GiB(8), Bytes::GiB(6), Bytes::GiB(5), Permyriad{25}, ""};
+  HostSample& host = report.snapshot.host;
+  host.total = Bytes::GiB(8);
+  host.available = Bytes::GiB(6);
+  host.free = Bytes::GiB(5);
+  host.pressure_some_avg10 = Permyriad{25};
   report.snapshot.vms_listed_at = BootTime(seconds(100));
   report.snapshot.vms.push_back(SampleVm());
   report.plan.vms.push_back({report.snapshot.vms[0].spec.id, Bytes::MiB(218), "it may grow"});
