@@ -13,6 +13,7 @@ namespace ullage::agent {
 
 void Agent::Tick() {
   const Moment now = parts_.clock.Now();
+  DiscardGap(now.boot);
   Samples samples = parts_.sources.Read(now);
   Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
   const NodeSample* node = snapshot.node ? &*snapshot.node : nullptr;
@@ -37,6 +38,20 @@ void Agent::Tick() {
   if (parts_.count) parts_.count(*report);
   Log(*report);
   last_ = report;
+}
+
+// A process that was stopped, or a machine that was suspended, saw neither whether it was quiet nor
+// what its VMs did: that time counts for nothing.
+void Agent::DiscardGap(BootTime now) {
+  if (last_->tick == 0) return;
+  const auto gap = now - previous_.at.boot;
+  if (gap <= 3 * config_.tick) return;
+  spdlog::warn("the last tick was {} s ago: nothing rises because of that time",
+               std::chrono::duration_cast<seconds>(gap).count());
+  previous_.carried.rise_since.reset();
+  for (VmState& vm : previous_.vms) {
+    if (vm.watched_since) *vm.watched_since += gap;
+  }
 }
 
 // A ReclaimPolicy stands over the configuration, and no more than both allow is done.

@@ -41,6 +41,7 @@ class Agent {
   bool Restores() const;
 
  private:
+  void DiscardGap(BootTime now);
   PolicyParams Rules(const NodeSample* node) const;
   Mode Allowed(const NodeSample* node) const;
   void Log(const Report& report) const;

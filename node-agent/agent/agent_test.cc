@@ -7,6 +7,10 @@
 #include "node-agent/agent/carried.h"
 #include "node-agent/agent/change_book.h"
 #include "node-agent/host/temporary_tree.h"
+#include "node-agent/host/text.h"
+#include "node-agent/kube/pause.h"
+#include "node-agent/publishers/node_reclaim.h"
+#include "node-agent/publishers/node_resource.h"
 
 namespace ullage::agent {
 namespace {
@@ -185,8 +189,8 @@ TEST_F(NodeAgentTest, ARestartedAgentHasWhatItHadWithinOneTick) {
   config_.policy.history_min = seconds(600);
   config_.policy.rise_delay = seconds(300);
   Restart(seconds(20));
-  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "watched for 26 s of 600";
-  config_.policy.history_min = seconds(20);
+  EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "watched for 6 s of 600";
+  config_.policy.history_min = seconds(5);
   Restart(seconds(20));
   EXPECT_EQ(Tick().plan.capacity.additional, Bytes()) << "there was nothing to be left";
 }
@@ -196,7 +200,7 @@ TEST_F(NodeAgentTest, ARestartedAgentNeedsNoNewQuiet) {
   for (int i = 0; i < 5; ++i) Tick();
   const Bytes had = Tick().plan.capacity.additional;
   ASSERT_GT(had, Bytes());
-  config_.policy.history_min = seconds(20);
+  config_.policy.history_min = seconds(5);
   config_.policy.rise_delay = seconds(300);
   Restart(seconds(20));
   const auto heard = std::exchange(node_.sample.heard_at, std::nullopt);
@@ -228,6 +232,125 @@ TEST_F(NodeAgentTest, DoesNoMoreThanThePolicyAllows) {
   node_.sample.max_mode = Mode::kReclaim;
   EXPECT_EQ(Tick().mode, "publish") << "nor than the configuration allows";
   EXPECT_EQ(switch_.calls, std::vector<std::string>{"a"});
+}
+
+// Takes every write; the Node has at once what was written.
+class WriteCounter final : public kube::Transport {
+ public:
+  explicit WriteCounter(NodeSample& node) : node_(node) {}
+  Result<kube::HttpHead> Exchange(const kube::HttpRequest& request, const kube::HttpLimits&,
+                                  const std::stop_token&, const kube::Receive& receive) override {
+    ++writes;
+    if (request.target.find("/nodes/") != std::string::npos) Take(request.body);
+    const kube::HttpHead head{200, {}};
+    if (auto taken = receive(head, "{}"); !taken) return taken.error();
+    return head;
+  }
+  int writes = 0;
+
+ private:
+  void Take(const std::string& patch) {
+    node_.published.reset();
+    const std::string before = R"("value":")";
+    const auto at = patch.find(before);
+    if (at == std::string::npos || patch.find(R"("remove")") != std::string::npos) return;
+    std::string_view rest = std::string_view(patch).substr(at + before.size());
+    const auto value = host::ParseUnsigned(host::TakeUntil(rest, '"'));
+    if (value) node_.published = Bytes(static_cast<std::int64_t>(*value));
+  }
+  NodeSample& node_;
+};
+
+// Clocks that jump, from the samples to what the API server gets.
+class ClockTest : public NodeAgentTest {
+ protected:
+  ClockTest() {
+    node_.sample.name = "n1";
+    node_.sample.uid = "u1";
+    resource_ = std::make_unique<publishers::NodeResource>(client_, publishers::ResourceRules{},
+                                                           publishers::Voice{});
+    reclaim_ = std::make_unique<publishers::NodeReclaimWriter>(client_, publishers::ReclaimRules{},
+                                                               publishers::Voice{});
+    for (int i = 0; i < 3; ++i) Step();
+    published_ = node_.sample.published.value_or(Bytes());
+    // More would be safe from now on, and may be promised after five minutes of quiet, slowly.
+    config_.policy.rise_delay = seconds(300);
+    config_.policy.rise_step = Permyriad{200};
+    tree_.Write("proc/meminfo",
+                "MemTotal: 3538944 kB\nMemFree: 2097152 kB\nMemAvailable: 3424544 kB\n");
+    Step();
+    transport_->writes = 0;
+  }
+  // The API server and libvirt were heard a moment ago.
+  void Hear() {
+    directory_.listing.vms[0].answered_at = clock_.now.boot;
+    directory_.listing.listed_at = clock_.now.boot;
+    node_.sample.heard_at = clock_.now.boot;
+  }
+  const Report& Step() {
+    Hear();
+    const Report& report = Tick();
+    resource_->Step(report, {});
+    reclaim_->Step(report, {});
+    return report;
+  }
+  Bytes Published() const { return node_.sample.published.value_or(Bytes()); }
+
+  const std::shared_ptr<WriteCounter> transport_ = std::make_shared<WriteCounter>(node_.sample);
+  kube::RealPause pause_;
+  const kube::Client client_{transport_, {pause_, clock_, kube::SystemRandom()}};
+  std::unique_ptr<publishers::NodeResource> resource_;
+  std::unique_ptr<publishers::NodeReclaimWriter> reclaim_;
+  Bytes published_;  // before the clock jumps
+};
+
+TEST_F(ClockTest, AWallClockThatJumpsChangesAndWritesNothing) {
+  ASSERT_GT(published_, Bytes());
+  for (const auto jump : {std::chrono::hours(24), std::chrono::hours(-48)}) {
+    clock_.now.wall += jump;
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(Step().plan.capacity.published, published_);
+  }
+  EXPECT_EQ(Published(), published_);
+  EXPECT_LE(transport_->writes, 1) << "the turn of a NodeReclaim's figures";
+}
+
+TEST_F(ClockTest, ASuspendIsNoQuietTime) {
+  ASSERT_GT(published_, Bytes());
+  clock_.now.boot += std::chrono::hours(24);
+  EXPECT_EQ(Step().plan.capacity.published, published_) << "everybody was heard before the tick";
+  for (int i = 0; i < 298; ++i) EXPECT_EQ(Step().plan.capacity.published, published_);
+  EXPECT_LE(transport_->writes, 6) << "at most one a minute";
+  EXPECT_EQ(Published(), published_);
+  for (int i = 0; i < 3; ++i) Step();
+  EXPECT_GT(last_->plan.capacity.published, published_) << "after five minutes of quiet";
+}
+
+TEST_F(ClockTest, ASuspendIsNoTimeInWhichAVmWasWatched) {
+  config_.policy.history_min = seconds(600);
+  clock_.now.boot += std::chrono::hours(24);
+  EXPECT_LT(Step().plan.capacity.published, published_);
+  EXPECT_GT(last_->plan.vms[0].growth, Bytes::MiB(116)) << "all that it does not hold";
+}
+
+TEST_F(ClockTest, AfterASuspendOldWordsPromiseNothing) {
+  clock_.now.boot += std::chrono::hours(24);
+  const Report& report = Tick();
+  EXPECT_EQ(report.plan.capacity.additional, Bytes());
+  resource_->Step(report, {});
+  reclaim_->Step(report, {});
+  EXPECT_EQ(node_.sample.published, std::nullopt);
+  EXPECT_LE(transport_->writes, 3);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Step().plan.capacity.additional, Bytes());
+  EXPECT_LE(transport_->writes, 7) << "conditions that changed and changed back";
+}
+
+TEST_F(ClockTest, AClockThatStandsStillRaisesNothing) {
+  ASSERT_GT(published_, Bytes());
+  for (int i = 0; i < 20; ++i) {
+    clock_.now.boot -= seconds(1);
+    EXPECT_EQ(Step().plan.capacity.published, published_);
+  }
+  EXPECT_EQ(transport_->writes, 0);
 }
 
 TEST_F(AgentTest, SetsAParameterOfAGuestAndPutsItBackAtTheEnd) {

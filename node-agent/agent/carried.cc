@@ -36,7 +36,9 @@ BootTime AtBoot(std::int64_t nanoseconds) {
   return BootTime(std::chrono::nanoseconds(nanoseconds));
 }
 
-std::optional<Inherited::Vm> FromJson(const json& entry, std::int64_t left_at) {
+// `gap`: in which nobody watched.
+std::optional<Inherited::Vm> FromJson(const json& entry, std::int64_t left_at,
+                                      BootTime::duration gap) {
   const auto id = Text(entry, "id");
   const auto cgroup = Number(entry, "cgroup");
   const auto resident = Number(entry, "resident");
@@ -44,7 +46,7 @@ std::optional<Inherited::Vm> FromJson(const json& entry, std::int64_t left_at) {
   if (!id || !cgroup || !resident || !since) return std::nullopt;
   if (id->empty() || id->size() > kIdLimit || *since > left_at) return std::nullopt;
   return Inherited::Vm{
-      {*id}, static_cast<std::uint64_t>(*cgroup), Bytes(*resident), AtBoot(*since)};
+      {*id}, static_cast<std::uint64_t>(*cgroup), Bytes(*resident), AtBoot(*since) + gap};
 }
 
 Result<std::optional<Inherited>> Parse(const std::string& text, const std::string& boot_id,
@@ -66,7 +68,7 @@ Result<std::optional<Inherited>> Parse(const std::string& text, const std::strin
   if (now - AtBoot(*left_at) >= kInheritedFor) return std::optional<Inherited>();
   Inherited inherited{Bytes(*additional), Bytes(*granted), AtBoot(*left_at) + kInheritedFor, {}};
   for (const json& entry : *vms) {
-    auto vm = FromJson(entry, *left_at);
+    auto vm = FromJson(entry, *left_at, now - AtBoot(*left_at));
     if (!vm) return Error(Code::kInvalid, "a VM that an agent left makes no sense");
     inherited.vms.push_back(*std::move(vm));
   }
