@@ -223,6 +223,12 @@ Status LibvirtDirectory::Write(const VmId& vm, const std::string& parameter,
   return (*worker)->QueueWrite(parameter, value, state_->common->clock.Now().boot);
 }
 
+Status LibvirtDirectory::SetBalloon(const VmId& vm, Bytes left) {
+  const auto worker = state_->Find(vm);
+  if (!worker) return worker.error();
+  return (*worker)->QueueBalloon(left, state_->common->clock.Now().boot);
+}
+
 DirectoryCounters LibvirtDirectory::Counters() const { return Count(*state_->common); }
 
 }  // namespace ullage::qemu

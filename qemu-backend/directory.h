@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "node-agent/actuators/balloon_setter.h"
 #include "node-agent/actuators/guest_writer.h"
 #include "node-agent/actuators/hint_switch.h"
 #include "node-agent/host/clock.h"
@@ -19,7 +20,8 @@ namespace ullage::qemu {
 /// renewed stays, with its age and the reason.
 class LibvirtDirectory final : public sources::QemuDirectory,
                                public actuators::HintSwitch,
-                               public actuators::GuestWriter {
+                               public actuators::GuestWriter,
+                               public actuators::BalloonSetter {
  public:
   /// Returns at once. That libvirt is down is no error: `Latest` says so, and it keeps trying.
   /// `clock` outlives the directory.
@@ -34,6 +36,7 @@ class LibvirtDirectory final : public sources::QemuDirectory,
   sources::QemuListing Latest() const override;
   Status SwitchOn(const VmId& vm) override;
   Status Write(const VmId& vm, const std::string& parameter, const std::string& value) override;
+  Status SetBalloon(const VmId& vm, Bytes left) override;
   DirectoryCounters Counters() const;
 
  private:

@@ -439,6 +439,37 @@ TEST_F(Directory, TellsWhyASwitchFailedUntilOneSucceeds) {
   EXPECT_EQ(Facts(1).fault.find("read only"), std::string::npos);
 }
 
+TEST_F(Directory, MovesABalloonAndShowsHowFarItWent) {
+  fake_->Add(1, 1);
+  options_.refresh = options_.proof_period = seconds(100);  // the wish alone wakes its worker
+  Start();
+  ASSERT_TRUE(Soon([&] { return On(1); }));
+  ASSERT_TRUE(directory_->SetBalloon({FakeHypervisor::Uuid(1)}, Bytes::MiB(256)).ok());
+  EXPECT_TRUE(Soon([&] { return Facts(1).guest.balloon == Bytes::MiB(256); }));
+  ASSERT_TRUE(directory_->SetBalloon({FakeHypervisor::Uuid(1)}, Bytes::Max()).ok());
+  EXPECT_TRUE(Soon([&] { return Facts(1).guest.balloon == Bytes::MiB(512); })) << "never beyond";
+  const auto sets = fake_->With([](FakeHypervisor& f) { return f.vm(1).balloon_sets; });
+  EXPECT_EQ(sets, (std::vector<std::uint64_t>{256 * 1024, 512 * 1024}));
+  EXPECT_EQ(directory_->SetBalloon({"nobody"}, Bytes::MiB(1)).error().code(), Code::kNotFound);
+}
+
+TEST_F(Directory, SaysWhyABalloonCannotBeMoved) {
+  fake_->Add(1, 1);
+  fake_->Add(2, 2, "<memballoon model='none'/>");
+  Start();
+  ASSERT_TRUE(Soon([&] { return On(1) && Facts(2).answered_at.has_value(); }));
+  EXPECT_EQ(directory_->SetBalloon({FakeHypervisor::Uuid(2)}, Bytes::MiB(1)).error().code(),
+            Code::kNotFound);
+  fake_->With([](FakeHypervisor& f) { f.vm(1).balloon_set_error = Error(Code::kDenied, "no"); });
+  ASSERT_TRUE(directory_->SetBalloon({FakeHypervisor::Uuid(1)}, Bytes::MiB(256)).ok());
+  ASSERT_TRUE(
+      Soon([&] { return Facts(1).fault.find("setting the balloon: no") != std::string::npos; }));
+  EXPECT_TRUE(On(1)) << "and nothing else suffers";
+  fake_->With([](FakeHypervisor& f) { f.vm(1).balloon_set_error.reset(); });
+  ASSERT_TRUE(directory_->SetBalloon({FakeHypervisor::Uuid(1)}, Bytes::MiB(256)).ok());
+  EXPECT_TRUE(Soon([&] { return Facts(1).fault.find("setting the") == std::string::npos; }));
+}
+
 TEST_F(Directory, RestsBetweenRounds) {
   fake_->Add(1, 1);
   options_.list_period = seconds(100);

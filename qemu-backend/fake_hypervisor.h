@@ -29,6 +29,8 @@ struct FakeVm {
   BalloonReport balloon;
   int qmp_calls = 0;
   int defines = 0;
+  std::optional<Error> balloon_set_error;
+  std::vector<std::uint64_t> balloon_sets;  // KiB
   std::chrono::milliseconds slowness{0};
   // The agent in the guest.
   bool agent_hangs = false;
@@ -181,6 +183,14 @@ class FakeQemu final : public Qemu {
     });
   }
   Result<std::string> GuestAgent(const std::string& command, seconds) override;
+  Status SetBalloon(std::uint64_t kib) override {
+    return above_->Call<Done>(ref_, true, [&](FakeVm& vm) -> Status {
+      if (vm.balloon_set_error) return *vm.balloon_set_error;
+      vm.balloon_sets.push_back(kib);
+      vm.balloon.actual = kib;
+      return Ok();
+    });
+  }
   Status Define(const std::string& xml) override {
     above_->AwaitDefine();
     return above_->Call<Done>(ref_, false, [&](FakeVm& vm) -> Status {

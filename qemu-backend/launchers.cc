@@ -300,6 +300,16 @@ Status LauncherDirectory::Write(const VmId& vm, const std::string& parameter,
   return known->worker->QueueWrite(parameter, value, now);
 }
 
+Status LauncherDirectory::SetBalloon(const VmId& vm, Bytes left) {
+  const BootTime now = state_->clock.Now().boot;
+  const std::lock_guard lock(state_->mutex);
+  const Vm* known = state_->Find(vm);
+  if (known == nullptr) return Error(Code::kNotFound, "no VM " + host::Printable(vm.value, 64));
+  if (known->Leaves(now)) return Error(Code::kUnavailable, "it is leaving this node");
+  if (!known->pod->Latest().now) return Error(Code::kUnavailable, "its QEMU is not found");
+  return known->worker->QueueBalloon(left, now);
+}
+
 DirectoryCounters LauncherDirectory::Counters() const {
   const std::lock_guard lock(state_->mutex);
   DirectoryCounters sum = state_->past;

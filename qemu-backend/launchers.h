@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "node-agent/actuators/balloon_setter.h"
 #include "node-agent/actuators/guest_writer.h"
 #include "node-agent/actuators/hint_switch.h"
 #include "node-agent/host/clock.h"
@@ -40,7 +41,8 @@ LibvirtOptions LauncherDefaults();
 /// SwitchOn says what somebody would have to change.
 class LauncherDirectory final : public sources::QemuDirectory,
                                 public actuators::HintSwitch,
-                                public actuators::GuestWriter {
+                                public actuators::GuestWriter,
+                                public actuators::BalloonSetter {
  public:
   /// `options`: uri, run_dir and list_period have no meaning here. `clock` outlives the directory.
   LauncherDirectory(const LibvirtOptions& options, LauncherWays ways, const host::Clock& clock);
@@ -66,6 +68,8 @@ class LauncherDirectory final : public sources::QemuDirectory,
   Status SwitchOn(const VmId& vm) override;
   /// kUnavailable, too, when it was let go or its pod is not the one it has to be.
   Status Write(const VmId& vm, const std::string& parameter, const std::string& value) override;
+  /// As Write.
+  Status SetBalloon(const VmId& vm, Bytes left) override;
   DirectoryCounters Counters() const;
 
  private:

@@ -450,6 +450,8 @@ TEST_F(LaunchersWithAgent, WhoLeavesIsLetGo) {
   directory_->LetGo({"vmi-7"});
   directory_->LetGo({"vmi-1"});
   EXPECT_THAT(Write().error().message(), HasSubstr("leaving"));
+  const auto balloon = directory_->SetBalloon({"vmi-1"}, Bytes::MiB(256));
+  EXPECT_THAT(balloon.error().message(), HasSubstr("leaving"));
   EXPECT_TRUE(On(Facts())) << "it is still shown";
   clock_.ahead = seconds(121);
   target_.leaving = true;

@@ -50,6 +50,7 @@ class LibvirtQemu : public Qemu {
   Result<BalloonReport> Balloon() override;
   Result<std::string> Qmp(const std::string& command) override;
   Result<std::string> GuestAgent(const std::string& command, seconds patience) override;
+  Status SetBalloon(std::uint64_t kib) override;
   Status Define(const std::string& xml) override;
 
  private:
@@ -133,6 +134,11 @@ Result<std::string> LibvirtQemu::GuestAgent(const std::string& command, seconds 
                                                 static_cast<int>(patience.count()), 0));
   if (reply == nullptr) return Failed();
   return std::string(reply.get());
+}
+
+Status LibvirtQemu::SetBalloon(std::uint64_t kib) {
+  if (virDomainSetMemoryFlags(domain_.get(), kib, VIR_DOMAIN_AFFECT_LIVE) < 0) return Failed();
+  return Ok();
 }
 
 Status LibvirtQemu::Define(const std::string& xml) {

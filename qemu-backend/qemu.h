@@ -57,6 +57,9 @@ class Qemu {
   /// seconds more to be heard at all. kNotFound: the domain has no channel for one; kDeadline: it
   /// does not answer or is not there; kGone, too, while the guest does not run.
   virtual Result<std::string> GuestAgent(const std::string& command, seconds patience) = 0;
+  /// What the balloon is to leave to the guest, in KiB; nothing persistent. The guest follows when
+  /// and as far as it likes.
+  virtual Status SetBalloon(std::uint64_t kib) = 0;
   /// Replaces the persistent definition.
   virtual Status Define(const std::string& xml) = 0;
 };

@@ -120,6 +120,17 @@ Status Worker::QueueSwitch(BootTime now) {
   return started;
 }
 
+Status Worker::QueueBalloon(Bytes left, BootTime now) {
+  const std::lock_guard lock(inquiry_.mutex());
+  if (inquiry_.OverdueLocked(now) || inquiry_.FinishedLocked()) {
+    return Error(Code::kUnavailable, "its QEMU does not answer");
+  }
+  if (!facts_.hinting.balloon.value_or(false)) return Error(Code::kNotFound, "it has no balloon");
+  balloon_wish_ = left;
+  inquiry_.WakeLocked();
+  return Ok();
+}
+
 // On a thread and a connection of its own: while libvirt takes its time over a definition, the
 // facts of the running QEMU stay fresh. It knows no clock, so that it may outlive the directory.
 void Worker::Switch() {
@@ -165,7 +176,7 @@ bool Worker::Round() {
   }
   if (eager_until_ == BootTime{}) eager_until_ = now.boot + kEager;
   if (!qemu_) prove = true;
-  const bool good = EnsureOpen() && (!prove || Prove()) && Refresh(prove);
+  const bool good = EnsureOpen() && (!prove || Prove()) && SetBalloon() && Refresh(prove);
   if (!good) proof_due_ = {};
   return good;
 }
@@ -337,6 +348,24 @@ bool Worker::ProveHinting() {
 Result<std::string> Worker::Query(const char* what, const Result<std::string>& command) {
   if (!command) return command.error();
   return Ask(what, [&] { return qemu_->Qmp(*command); });
+}
+
+// A wish that failed is not kept: the policy sees that nothing moved and wishes again.
+bool Worker::SetBalloon() {
+  std::optional<Bytes> wish;
+  {
+    const std::lock_guard lock(inquiry_.mutex());
+    wish = std::exchange(balloon_wish_, std::nullopt);
+  }
+  if (!wish || guest_memory_ == Bytes::Max()) return true;
+  const Bytes left = Clamp(*wish, Bytes::MiB(1), guest_memory_);
+  const auto set = Ask("setting the balloon", [&] {
+    return qemu_->SetBalloon(static_cast<std::uint64_t>(left.count() / 1024));
+  });
+  if (!set) return Carry(kBalloon, set.error().In("setting the balloon"));
+  const std::lock_guard lock(inquiry_.mutex());
+  faults_[kBalloon].clear();
+  return true;
 }
 
 // A QEMU that has a balloon proves by it that it answers; libvirt tells of each change of state.

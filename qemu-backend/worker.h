@@ -100,6 +100,8 @@ class Worker : public std::enable_shared_from_this<Worker> {
   Status QueueWrite(const std::string& parameter, const std::string& value, BootTime now) {
     return guest_->QueueWrite(parameter, value, now);
   }
+  /// As BalloonSetter::SetBalloon.
+  Status QueueBalloon(Bytes left, BootTime now);
   void Stop() {
     inquiry_.Stop();
     guest_->Stop();
@@ -111,7 +113,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
  private:
   // Each has its own standing fault: a pid that cannot be read is no reason to forget that the
   // proof failed as well.
-  enum Part { kConnection, kDefinition, kProcess, kProof, kStatistics, kSwitch, kParts };
+  enum Part { kConnection, kDefinition, kProcess, kProof, kStatistics, kSwitch, kBalloon, kParts };
 
   void Run();
   bool Round();
@@ -120,6 +122,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   bool ReadDefinitions();
   bool ReadProcess();
   bool ProveHinting();
+  bool SetBalloon();
   bool Refresh(bool prove);
   void Switch();
 
@@ -142,6 +145,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   bool poked_ = true;   // something happened: prove anew
   bool reset_ = false;  // … and what the guest said before is void
   bool switching_ = false;
+  std::optional<Bytes> balloon_wish_;
 
   // Below: the thread's own.
   std::unique_ptr<Qemu> qemu_;
