@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/actuators/taker.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <optional>
+
+#include "node-agent/host/temporary_tree.h"
+
+namespace ullage::actuators {
+namespace {
+
+using State = Outcome::State;
+
+class TakerTest : public ::testing::Test, public BalloonSetter {
+ protected:
+  TakerTest() {
+    tree_.Write("cgroup/a/memory.high", "max\n");
+    book_.emplace(host::LeaseBook::Open(tree_.path(), "boot").value());
+    host::Roots roots;
+    roots.cgroup = tree_.path("cgroup");
+    taker_.emplace(
+        *this, Limits::Parts{*book_, roots, [this](const VmId&) { return tree_.path("cgroup/a"); },
+                             [] { return true; }});
+    struct stat status {};
+    EXPECT_EQ(stat(tree_.path("cgroup/a").c_str(), &status), 0);
+    VmState vm;
+    vm.spec.id.value = "a";
+    vm.spec.guest_memory = Bytes::GiB(1);
+    vm.spec.reclaim = Reclaim::kHybrid;
+    vm.resident = Bytes::MiB(300);
+    vm.guest.balloon = Bytes::GiB(1);
+    vm.cgroup = status.st_ino;
+    snapshot_.vms.push_back(vm);
+    snapshot_.vms_listed_at = BootTime{};
+    for (const auto kind : {Action::Kind::kSetBalloon, Action::Kind::kLimit}) {
+      plan_.actions.push_back({kind, {"a"}, "why"});
+      plan_.actions.back().amount = Bytes::MiB(512);
+    }
+  }
+  Status SetBalloon(const VmId&, Bytes left) override {
+    left_ = left;
+    return Ok();
+  }
+
+  host::TemporaryTree tree_;
+  std::optional<host::LeaseBook> book_;
+  std::optional<Taker> taker_;
+  Snapshot snapshot_;
+  Plan plan_;
+  Bytes left_;
+};
+
+TEST_F(TakerTest, BelowModeReclaimItSaysWhatItWouldDo) {
+  for (const Mode mode : {Mode::kObserve, Mode::kPublish}) {
+    const auto outcomes = taker_->Apply(snapshot_, plan_, mode);
+    ASSERT_EQ(outcomes.size(), 2u);
+    for (const Outcome& outcome : outcomes) {
+      EXPECT_EQ(outcome.state, State::kSkipped);
+      EXPECT_TRUE(outcome.message.starts_with("would ")) << outcome.message;
+    }
+  }
+  EXPECT_EQ(left_, Bytes());
+  EXPECT_FALSE(taker_->Owes());
+}
+
+TEST_F(TakerTest, GivesBackAllOfItOnceItIsReleased) {
+  for (const Outcome& outcome : taker_->Apply(snapshot_, plan_, Mode::kReclaim)) {
+    EXPECT_NE(outcome.state, State::kFailed) << outcome.message;
+  }
+  EXPECT_EQ(left_, Bytes::MiB(512));
+  EXPECT_EQ(taker_->Leased(snapshot_.at.boot).size(), 1u);
+  EXPECT_TRUE(taker_->Owes());
+  taker_->Release();
+  taker_->Apply(snapshot_, plan_, Mode::kReclaim);
+  EXPECT_EQ(left_, Bytes::GiB(1));
+  taker_->Apply(snapshot_, plan_, Mode::kReclaim);
+  EXPECT_FALSE(taker_->Owes());
+}
+
+}  // namespace
+}  // namespace ullage::actuators
