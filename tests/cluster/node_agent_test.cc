@@ -190,8 +190,10 @@ class NodeAgent : public testing::Test {
     for (int i = 0; i < 600; ++i, Rest()) {
       const auto text = client_->GetText({kEvents, kSpace});
       if (!text) continue;
-      for (const json& event : json::parse(*text)["items"]) {
-        if (event["reason"] == reason && event["involvedObject"]["uid"] == vmi_) return event;
+      const json all = json::parse(*text);
+      for (const json& event : all.at("items")) {
+        const bool ours = event.value(json::json_pointer("/involvedObject/uid"), "") == vmi_;
+        if (ours && event.value("reason", "") == reason) return event;
       }
     }
     return {};
