@@ -63,6 +63,16 @@ void TakeCharge(VmState& vm, const ChargeSample& charge, const VmState* before) 
   }
 }
 
+// When the guest's own swap was last seen in use, by its word.
+std::optional<BootTime> GuestSwappedAt(const GuestStats& now, const VmState& before, BootTime at) {
+  const auto rose = [](const std::optional<Bytes>& new_value, const std::optional<Bytes>& old) {
+    return new_value && old && *new_value > *old;
+  };
+  const bool swaps =
+      rose(now.swap_in, before.guest.swap_in) || rose(now.swap_out, before.guest.swap_out);
+  return swaps ? at : before.guest_swapped_at;
+}
+
 milliseconds Apart(const Moment& then, const Moment& now) {
   return std::chrono::duration_cast<milliseconds>(now.boot - then.boot);
 }
@@ -161,7 +171,10 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
     TakeWatch(carried.inherited, vm);
     vm.faults_a_minute = FaultsAMinute(vm, old, Apart(previous.at, samples.at));
     vm.working_set = std::move(working_set);
-    if (known) vm.hybrid = old->hybrid;
+    if (known) {
+      vm.hybrid = old->hybrid;
+      vm.guest_swapped_at = GuestSwappedAt(vm.guest, *old, samples.at.boot);
+    }
     if (const auto limit = samples.leased.find(id); limit != samples.leased.end()) {
       vm.leased = limit->second;
     }

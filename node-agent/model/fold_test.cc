@@ -146,6 +146,24 @@ TEST(Fold, WhatThePolicyRemembersOfAVmEndsWithItsEpoch) {
   EXPECT_FALSE(Fold(before, One(100, 2), kOverhead).vms[0].hybrid.balloon_wish);
 }
 
+TEST(Fold, NoticesAGuestThatSwaps) {
+  const auto at = [](int second, std::optional<Bytes> in, std::uint64_t epoch = 1) {
+    Samples samples = One(100, epoch);
+    samples.at.boot = BootTime(seconds(second));
+    samples.vms[0].qemu.guest.swap_in = in;
+    return samples;
+  };
+  Snapshot snapshot = Fold({}, at(1, Bytes::MiB(7)), kOverhead);
+  EXPECT_FALSE(snapshot.vms[0].guest_swapped_at) << "long ago, for all that is known";
+  snapshot = Fold(snapshot, at(2, Bytes::MiB(8)), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].guest_swapped_at, BootTime(seconds(2)));
+  snapshot = Fold(snapshot, at(3, std::nullopt), kOverhead);
+  snapshot = Fold(snapshot, at(4, Bytes::MiB(8)), kOverhead);
+  EXPECT_EQ(snapshot.vms[0].guest_swapped_at, BootTime(seconds(2)));
+  snapshot = Fold(snapshot, at(5, Bytes::MiB(9), 2), kOverhead);
+  EXPECT_FALSE(snapshot.vms[0].guest_swapped_at) << "another guest since";
+}
+
 TEST(Fold, UnknownStaysUnknown) {
   Samples samples = One(100);
   samples.vms[0].charge = {};

@@ -40,10 +40,27 @@ struct HybridState {
   std::optional<BootTime> gave_up_at;  ///< the balloon made no progress; tried again later
   std::optional<Bytes> limit_wish;     ///< the leased limit; absent: none
   std::optional<BootTime> woke_at;     ///< when it last turned needy
+  bool needy = false;                  ///< as the last tick saw it
+  std::uint64_t missed_milli = 0;      ///< faults a minute × 1000, averaged over about a minute
+  std::optional<BootTime> missed_at;   ///< up to when
+  std::optional<BootTime> limited_at;  ///< when that limit was asked for
+  std::optional<BootTime> yielded_at;  ///< another writer won; no limit of ours for a while
+  std::optional<BootTime> paged_at;    ///< when the host was last asked to take cold memory
+  std::optional<BootTime> fetched_at;  ///< when what was taken was last fetched ahead
+  std::optional<BootTime> turn_at;     ///< when its last turn as the one that gives began
+  std::optional<Bytes> held_at_turn;   ///< R then
+  std::optional<BootTime> moved_at;    ///< when it was last asked to go elsewhere, or to end
+  bool operator==(const HybridState&) const = default;
 };
 
 /// How short the host is, by A against B (docs/policy.md): each state does what those before it do.
 enum class Squeeze { kNone, kHold, kShrink, kLimit, kEvict };
+
+/// What escalation carries from tick to tick.
+struct Escalation {
+  Squeeze squeeze = Squeeze::kNone;
+  std::optional<BootTime> moved_at;  ///< when a VM was last migrated or evicted
+};
 
 constexpr const char* Name(Squeeze squeeze) {
   switch (squeeze) {

@@ -15,6 +15,19 @@ struct Overhead {
   Bytes per_vcpu = Bytes::MiB(8);
 };
 
+/// When memory is taken and given among hybrid VMs, and how much at a time.
+struct HybridParams {
+  Permyriad hold_below{10000};   ///< A below this share of B: nothing more is promised …
+  Permyriad shrink_below{6400};  ///< … memory is taken back from the greedy …
+  Permyriad limit_below{3200};   ///< … they get a limit, and VMs are migrated …
+  Permyriad evict_below{1600};   ///< … and those on reclaimed memory evicted
+  Permyriad pressure{10};        ///< a VM with more (PSI some avg10) is needy
+  Permyriad refaults{20};        ///< so is one that misses more of its working set a minute
+  Permyriad min_memory{2500};    ///< of the guest's memory: its floor, if its owner names none
+  Permyriad page_out{100};       ///< of R: taken at a time where nobody is short; 0: nothing then
+  seconds victim_every{30};      ///< between one that gives and the next
+};
+
 /// The policy's numbers. Defaults and their reasons: docs/policy.md.
 struct PolicyParams {
   Overhead overhead;
@@ -29,6 +42,7 @@ struct PolicyParams {
   Permyriad rise_step{200};         ///< … and by this share of the host a minute
   /// Parameters that every guest's driver is to have, where its agent lets us; canonical.
   std::map<std::string, std::string> guest_parameters;
+  HybridParams hybrid{};
   seconds horizon{600};     ///< h: for how long a promise has to hold
   seconds cold_after{120};  ///< what was not touched for this long is cold
   seconds stale_after{30};  ///< an older list of VMs, or answer of one, is worth nothing

@@ -39,6 +39,7 @@ struct VmDecision {
   VmId id;
   Bytes growth;  ///< g
   std::string reason;
+  std::string hybrid{};  ///< what hybrid reclaim does to it and why; empty: it is not hybrid
 };
 
 struct Action {

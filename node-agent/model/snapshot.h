@@ -51,6 +51,8 @@ struct VmState {
   std::optional<Permyriad> pressure_some_avg10{};
   std::optional<Bytes> swap_limit{};
   std::optional<LeasedLimit> leased{};
+  /// When the guest last said that its own swap was used. Its word, like `guest`.
+  std::optional<BootTime> guest_swapped_at{};
   HybridState hybrid{};
 };
 
@@ -75,6 +77,7 @@ struct Carried {
   std::optional<BootTime> rise_since;  ///< since when C could have been higher
   std::optional<BootTime> last_rise;   ///< when C was last raised
   std::optional<Inherited> inherited{};
+  Escalation escalation{};
 };
 
 /// One consistent view of the node. VMs are sorted by id, so that their order decides nothing.

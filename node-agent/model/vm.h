@@ -74,10 +74,12 @@ constexpr Hinting Judge(const HintingProof& proof) {
 /// What the guest says of itself (virtio balloon statistics). Untrusted: shown, and never able to
 /// raise the published capacity.
 struct GuestStats {
-  std::optional<Bytes> balloon;    ///< what the balloon leaves to the guest
-  std::optional<Bytes> unused;     ///< the guest's MemFree
-  std::optional<Bytes> available;  ///< the guest's MemTotal
-  std::optional<Bytes> usable;     ///< the guest's MemAvailable
+  std::optional<Bytes> balloon;     ///< what the balloon leaves to the guest
+  std::optional<Bytes> unused;      ///< the guest's MemFree
+  std::optional<Bytes> available;   ///< the guest's MemTotal
+  std::optional<Bytes> usable;      ///< the guest's MemAvailable
+  std::optional<Bytes> swap_in{};   ///< read from its own swap since it booted …
+  std::optional<Bytes> swap_out{};  ///< … and written to it
 };
 
 enum class Run { kUnknown, kRunning, kPaused, kOff };
