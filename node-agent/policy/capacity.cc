@@ -6,6 +6,7 @@
 #include "node-agent/model/fold.h"
 #include "node-agent/model/human.h"
 #include "node-agent/policy/guest_parameters.h"
+#include "node-agent/policy/hybrid.h"
 
 namespace ullage::policy {
 namespace {
@@ -249,6 +250,7 @@ Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
     AddActions(snapshot, plan);
   }
   DecideGuestParameters(snapshot, params, plan);
+  DecideHybrid(snapshot, params, plan);
   return plan;
 }
 
