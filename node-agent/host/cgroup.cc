@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/host/cgroup.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <limits>
 
 #include "node-agent/host/text.h"
@@ -31,6 +33,25 @@ std::string Join(const std::string& root, std::string_view path) {
   return joined;
 }
 
+// A figure that is read again and again, from its beginning and in one go.
+Result<std::string> ReadValue(const Fd& file, std::string_view what) {
+  std::string value(kValueLimit + 1, '\0');
+  ssize_t got = 0;
+  do {
+    got = pread(file.get(), value.data(), value.size(), 0);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return FromErrno(errno, what);
+  struct stat status {};
+  // cgroupfs reads nothing of what was removed; a plain folder that stands for it would.
+  if (fstat(file.get(), &status) == 0 && status.st_nlink == 0) return FromErrno(ENOENT, what);
+  if (static_cast<std::size_t>(got) > kValueLimit) {
+    return Error(Code::kInvalid,
+                 std::string(what) + ": longer than " + std::to_string(kValueLimit) + " bytes");
+  }
+  value.resize(static_cast<std::size_t>(got));
+  return value;
+}
+
 bool HasMemory(const std::string& path) {
   return access((path + '/' + kV2Usage).c_str(), F_OK) == 0 ||
          access((path + '/' + kV1Usage).c_str(), F_OK) == 0;
@@ -56,7 +77,11 @@ Result<MemoryCgroup> MemoryCgroup::Open(const std::string& path) {
                                      ": no memory accounting (neither memory.current nor "
                                      "memory.usage_in_bytes)");
   }
-  return MemoryCgroup(std::move(*folder), path, v2 ? Version::kV2 : Version::kV1, *inode);
+  const char* name = v2 ? kV2Usage : kV1Usage;
+  Fd usage(openat(folder->get(), name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!usage.valid()) return FromErrno(errno, name).In(Printable(path));
+  return MemoryCgroup(std::move(*folder), std::move(usage), path, v2 ? Version::kV2 : Version::kV1,
+                      *inode);
 }
 
 Result<std::optional<Bytes>> MemoryCgroup::ReadOptional(const char* name) const {
@@ -75,7 +100,7 @@ Result<std::optional<Bytes>> MemoryCgroup::ReadOptional(const char* name) const 
 
 Result<Bytes> MemoryCgroup::Usage() const {
   const char* name = version_ == Version::kV2 ? kV2Usage : kV1Usage;
-  auto text = ReadFileAt(folder_.get(), name, kValueLimit);
+  auto text = ReadValue(usage_, name);
   if (!text) return text.error().In(Printable(path_));
   const auto value = ParseUnsigned(*text);
   if (!value) {
@@ -90,13 +115,18 @@ Result<std::optional<Bytes>> MemoryCgroup::Peak() const {
 }
 
 Result<std::optional<Bytes>> MemoryCgroup::Swap() const {
+  if (version_ == Version::kV2) return Swap(Bytes());
+  const auto usage = Usage();
+  if (!usage) return usage.error();
+  return Swap(*usage);
+}
+
+Result<std::optional<Bytes>> MemoryCgroup::Swap(Bytes usage) const {
   if (version_ == Version::kV2) return ReadOptional("memory.swap.current");
   auto both = ReadOptional("memory.memsw.usage_in_bytes");
   if (!both || !*both) return both;
-  const auto usage = Usage();
-  if (!usage) return usage.error();
   // Two files are two moments: a charge between them must not show as negative swap.
-  return std::optional(std::max(**both - *usage, Bytes()));
+  return std::optional(std::max(**both - usage, Bytes()));
 }
 
 Result<std::optional<Bytes>> MemoryCgroup::Limit() const {

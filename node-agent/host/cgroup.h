@@ -12,9 +12,9 @@
 
 namespace ullage::host {
 
-/// A memory cgroup, held open by its folder: once it is removed each read says kGone, also when
-/// another of the same name has taken its place. Source: Documentation/admin-guide/cgroup-v2.rst
-/// and cgroup-v1/memory.rst of Linux 6.1.
+/// A memory cgroup, held open by its folder and the file of its usage: once it is removed each read
+/// says kGone, also when another of the same name has taken its place. Source:
+/// Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of Linux 6.1.
 class MemoryCgroup {
  public:
   enum class Version { kV1, kV2 };
@@ -32,6 +32,8 @@ class MemoryCgroup {
   Result<std::optional<Bytes>> Peak() const;
   /// v2 memory.swap.current; v1 memsw − usage, absent when the kernel does not account swap.
   Result<std::optional<Bytes>> Swap() const;
+  /// The same to whoever has read the usage at this moment.
+  Result<std::optional<Bytes>> Swap(Bytes usage) const;
   /// Absent: no limit ("max", or v1's page counter maximum).
   Result<std::optional<Bytes>> Limit() const;
   /// What a leased limit is written to: v2 memory.high, v1 memory.limit_in_bytes. Absent: no limit.
@@ -50,11 +52,16 @@ class MemoryCgroup {
   Result<Bytes> InactiveFile() const;
 
  private:
-  MemoryCgroup(Fd folder, std::string path, Version version, std::uint64_t inode)
-      : folder_(std::move(folder)), path_(std::move(path)), version_(version), inode_(inode) {}
+  MemoryCgroup(Fd folder, Fd usage, std::string path, Version version, std::uint64_t inode)
+      : folder_(std::move(folder)),
+        usage_(std::move(usage)),
+        path_(std::move(path)),
+        version_(version),
+        inode_(inode) {}
   Result<std::optional<Bytes>> ReadOptional(const char* name) const;
 
   Fd folder_;
+  Fd usage_;  // read each tick: opening it again would cost several times as much
   std::string path_;
   Version version_;
   std::uint64_t inode_;

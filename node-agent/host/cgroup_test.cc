@@ -120,6 +120,16 @@ TEST(MemoryCgroup, GoneStaysGoneWhenTheNameIsTakenAgain) {
   EXPECT_NE(second->inode(), group->inode());
 }
 
+TEST(MemoryCgroup, ReadsWhatIsChargedNow) {
+  const TemporaryTree tree;
+  WriteV2(tree, "g");
+  const auto group = MemoryCgroup::Open(tree.path("g"));
+  for (const int pages : {7, 100000, 3}) {
+    tree.Write("g/memory.current", std::to_string(pages * 4096) + "\n");
+    EXPECT_EQ(*group->Usage(), Bytes(pages * 4096)) << "nothing is left of a longer figure";
+  }
+}
+
 TEST(MemoryCgroup, RefusesAFolderWithoutAccounting) {
   const TemporaryTree tree;
   tree.Write("g/cgroup.procs", "");
