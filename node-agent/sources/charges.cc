@@ -14,18 +14,19 @@ ChargeSample Unknown(std::string why) {
   return sample;
 }
 
-ChargeSample ReadCgroup(const host::MemoryCgroup& cgroup) {
-  const auto usage = cgroup.Usage();
-  if (!usage) return Unknown(usage.error().message());
+// Nobody looks at less of what a VM holds.
+constexpr Bytes kNoticed = Bytes::MiB(1);
+
+ChargeSample LookAtAll(const host::MemoryCgroup& cgroup, Bytes usage) {
   ChargeSample sample;
   sample.cgroup = cgroup.inode();
-  sample.resident = *usage;
+  sample.resident = usage;
   if (const auto peak = cgroup.Peak(); !peak) {
     sample.fault = peak.error().message();
   } else {
     sample.peak = *peak;
   }
-  if (const auto swap = cgroup.Swap(); !swap) {
+  if (const auto swap = cgroup.Swap(usage); !swap) {
     sample.fault = swap.error().message();
   } else {
     sample.swapped = *swap;
@@ -58,12 +59,30 @@ void ReadHybrid(const host::MemoryCgroup& cgroup, ChargeSample& sample) {
 
 }  // namespace
 
+ChargeSample Charges::ReadCgroup(const QemuFacts& vm, Entry& entry) {
+  const auto usage = entry.cgroup->Usage();
+  if (!usage) return Unknown(usage.error().message());
+  // A peak that is older than the epoch would be taken for one of its own. And of what the host
+  // itself takes, everything counts.
+  if (--entry.rest <= 0 || entry.epoch != vm.epoch || !entry.looked.resident ||
+      *entry.looked.resident - *usage >= kNoticed || vm.spec.reclaim == Reclaim::kHybrid) {
+    entry.looked = LookAtAll(*entry.cgroup, *usage);
+    entry.epoch = vm.epoch;
+    entry.rest = entry.looked.fault.empty() ? kSeldom : 0;
+    return entry.looked;
+  }
+  ChargeSample sample = entry.looked;
+  sample.resident = *usage;
+  return sample;
+}
+
 Status Charges::Reopen(const std::string& path, Entry& entry) {
   if (entry.path == path && entry.cgroup) return Ok();
   entry = {};
   auto cgroup = host::MemoryCgroup::Open(path);
   if (!cgroup) return cgroup.error();
-  entry = {path, std::move(*cgroup)};
+  entry.path = path;
+  entry.cgroup = std::move(*cgroup);
   return Ok();
 }
 
@@ -81,7 +100,7 @@ ChargeSample Charges::ReadOne(const QemuFacts& vm, Entry& entry) const {
     if (!path) return Unknown(path.error().message());
     if (Status opened = Reopen(*path, entry); !opened) return Unknown(opened.error().message());
   }
-  ChargeSample sample = ReadCgroup(*entry.cgroup);
+  ChargeSample sample = ReadCgroup(vm, entry);
   if (!sample.resident) {
     entry = {};  // looked up anew at the next tick
   } else if (vm.spec.reclaim == Reclaim::kHybrid) {

@@ -18,15 +18,25 @@ class Charges {
  public:
   explicit Charges(host::Roots roots) : roots_(std::move(roots)) {}
 
+  /// So many calls, at most, may go by before a peak and what is swapped are read again.
+  static constexpr int kSeldom = 10;
+
   /// One sample for each of `vms`, in their order. A VM whose cgroup is unknown, gone, unreadable
   /// or shared with another VM or with this agent gets a sample with `fault` and no figures.
+  /// The charge is read each time. Of the kernel's own peak nothing is lost by looking seldom; what
+  /// is swapped is looked for as well whenever so much of the charge has gone that it may be there.
   std::vector<ChargeSample> Read(const std::vector<QemuFacts>& vms);
 
  private:
   struct Entry {
     std::string path;
     std::optional<host::MemoryCgroup> cgroup;
+    // What was read with the last look at everything.
+    ChargeSample looked;
+    std::uint64_t epoch = 0;
+    int rest = 0;  // calls until the next one
   };
+  static ChargeSample ReadCgroup(const QemuFacts& vm, Entry& entry);
   static Status Reopen(const std::string& path, Entry& entry);
   ChargeSample ReadOne(const QemuFacts& vm, Entry& entry) const;
 

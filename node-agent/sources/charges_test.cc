@@ -73,6 +73,48 @@ TEST_F(ChargesTest, ReadsTheCgroupThatItsPodWasFollowedTo) {
   EXPECT_NE(charges_.Read({vm})[0].fault, "");
 }
 
+TEST_F(ChargesTest, ASpikeIsSeenBeforeLong) {
+  WriteVm(7, "a", "4096\n");
+  ASSERT_EQ(charges_.Read({Vm("A", 7)})[0].peak, Bytes(9000000));
+  tree_.Write("cgroup/a/memory.peak", "9500000\n");
+  ChargeSample sample;
+  for (int i = 0; i < Charges::kSeldom; ++i) {
+    sample = charges_.Read({Vm("A", 7)})[0];
+    ASSERT_TRUE(sample.peak) << "known from the last look";
+    ASSERT_EQ(sample.resident, Bytes(4096));
+  }
+  EXPECT_EQ(sample.peak, Bytes(9500000));
+}
+
+TEST_F(ChargesTest, WhatLeavesTheChargeIsLookedForInSwapAtOnce) {
+  WriteVm(7, "a", "8388608\n");
+  tree_.Write("cgroup/a/memory.swap.current", "0\n");
+  ASSERT_EQ(charges_.Read({Vm("A", 7)})[0].swapped, Bytes());
+  WriteVm(7, "a", "4194304\n");
+  tree_.Write("cgroup/a/memory.swap.current", "4194304\n");
+  EXPECT_EQ(charges_.Read({Vm("A", 7)})[0].swapped, Bytes::MiB(4));
+}
+
+TEST_F(ChargesTest, ANewEpochBeginsWithThePeakOfItsFirstTick) {
+  WriteVm(7, "a", "4096\n");
+  QemuFacts vm = Vm("A", 7);
+  ASSERT_EQ(charges_.Read({vm})[0].peak, Bytes(9000000));
+  tree_.Write("cgroup/a/memory.peak", "9500000\n");
+  ++vm.epoch;
+  EXPECT_EQ(charges_.Read({vm})[0].peak, Bytes(9500000));
+}
+
+TEST_F(ChargesTest, WhatCannotBeReadIsTriedAgainEachTime) {
+  WriteVm(7, "a", "4096\n");
+  tree_.Write("cgroup/a/memory.peak", "pear\n");
+  const auto bad = charges_.Read({Vm("A", 7)})[0];
+  EXPECT_EQ(bad.resident, Bytes(4096));
+  EXPECT_EQ(bad.peak, std::nullopt);
+  EXPECT_NE(bad.fault, "");
+  WriteVm(7, "a", "4096\n");
+  EXPECT_EQ(charges_.Read({Vm("A", 7)})[0].peak, Bytes(9000000));
+}
+
 TEST_F(ChargesTest, GarbageHurtsThatVmOnly) {
   WriteVm(7, "a", "pear\n");
   WriteVm(8, "b", "8192\n");
