@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What anyone with the right to the agent's socket types: top, capacity, explain; and what a
-// cluster's administrator does: cluster-cleanup.
+// cluster's administrator does: cluster-cleanup; and what needs no agent: simulate.
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -16,6 +16,7 @@
 #include "node-agent/clients/cleanup.h"
 #include "node-agent/clients/moment.h"
 #include "node-agent/clients/screen.h"
+#include "node-agent/clients/simulate.h"
 #include "node-agent/clients/views.h"
 #include "node-agent/kube/cpprest_transport.h"
 #include "node-agent/kube/kubeconfig.h"
@@ -37,6 +38,7 @@ struct Arguments {
   unsigned count = 0;  // 0: until interrupted
   std::string kubeconfig;
   CleanupOptions cleanup;
+  SimulateOptions simulate;
   bool json() const { return output == "json"; }
 };
 
@@ -230,6 +232,13 @@ int ClusterCleanup(const Arguments& arguments) {
   return kUnreachable;
 }
 
+int RunSimulation(Arguments& arguments) {
+  const Terminal terminal = LookAtTerminal();
+  arguments.simulate.json = arguments.json();
+  const Status done = Simulate(arguments.simulate, terminal.columns, terminal.color);
+  return done ? kDone : Fail(done.error());
+}
+
 CLI::App* AddClusterCleanup(CLI::App& app, Arguments& arguments) {
   CLI::App* cleanup = app.add_subcommand(
       "cluster-cleanup", "take what Ullage published from a whole cluster; after its agents ended");
@@ -274,11 +283,13 @@ int Run(int argc, char** argv) {
       app.add_subcommand("report", "how many more VMs would have fitted, and how safely");
   report->add_option("--horizon", arguments.horizon, "how long a promise has to hold (10m)");
   CLI::App* cleanup = AddClusterCleanup(app, arguments);
+  CLI::App* simulate = AddSimulate(app, arguments.simulate);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kUsage;
   }
+  if (*simulate) return RunSimulation(arguments);
   QuietGrpc();
   if (*top) return Top(arguments);
   if (*capacity) return Capacity(arguments);
