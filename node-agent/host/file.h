@@ -19,6 +19,8 @@ struct Roots {
   /// What "/" in /proc/PID/cgroup stands for, as a path in the hierarchy that counts memory: its
   /// root, but in a container with a cgroup namespace of its own (CgroupNamespaceRoot).
   std::string cgroup_namespace = "/";
+  /// What the kernel says of memory management (page_idle, damon).
+  std::string mm = "/sys/kernel/mm";
 };
 
 /// Where modules hang in a guest, as its own agent sees it; nothing of this machine.

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node-agent/sources/working_set.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "node-agent/host/fake_guest_memory.h"
+#include "node-agent/host/temporary_tree.h"
+
+namespace ullage::sources {
+namespace {
+
+// Each look at it finds all of its memory in use, or none of it.
+class Guest final : public host::FakeGuestMemory {
+ public:
+  Guest(std::size_t pages, bool busy) : FakeGuestMemory(pages), busy_(busy) {}
+  Result<std::vector<host::PageEntry>> Pages(host::AddressRange range) override {
+    const bool one = range.size() == host::kPage;
+    auto entries = FakeGuestMemory::Pages(range);
+    // Marked, and at once touched again behind the first look.
+    if (busy_ && one) held[At(range.begin)] = true;
+    return entries;
+  }
+
+ private:
+  bool busy_;
+};
+
+bool Eventually(const std::function<bool()>& holds) {
+  for (int i = 0; i < 6000; ++i) {
+    if (holds()) return true;
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  return false;
+}
+
+host::VmProcess Vm(const char* id) {
+  host::VmProcess vm;
+  vm.id.value = id;
+  return vm;
+}
+
+class SampledProbeTest : public testing::Test {
+ protected:
+  host::SystemClock clock_;
+  SampledProbe probe_{std::make_unique<SwapMarks>(),
+                      [](const host::VmProcess& vm) -> Result<std::unique_ptr<host::GuestMemory>> {
+                        if (vm.id.value == "lost") return Error(Code::kGone, "ended");
+                        return std::unique_ptr<host::GuestMemory>(
+                            std::make_unique<Guest>(4096, vm.id.value == "busy"));
+                      },
+                      clock_, seconds(1)};
+};
+
+TEST_F(SampledProbeTest, TellsColdFromBusy) {
+  probe_.Watch({Vm("idle"), Vm("busy"), Vm("lost")});
+  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).cold > Bytes::MiB(15); }));
+  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"busy"}).active == Permyriad{10000}; }));
+  EXPECT_EQ(probe_.Latest({"busy"}).cold, Bytes(0));
+  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"lost"}).fault == "ended"; }));
+  EXPECT_EQ(probe_.Latest({"lost"}).cold, std::nullopt);
+  EXPECT_FALSE(probe_.TakeCold({"idle"}, Bytes::MiB(4))->empty());
+  EXPECT_TRUE(probe_.TakeCold({"busy"}, Bytes::MiB(4))->empty());
+  EXPECT_EQ(probe_.TakeCold({"lost"}, Bytes::MiB(4)).error().code(), Code::kUnavailable);
+}
+
+TEST_F(SampledProbeTest, ForgetsWhomItIsNotToWatch) {
+  EXPECT_EQ(probe_.Latest({"idle"}).probe, "");
+  EXPECT_EQ(probe_.TakeCold({"idle"}, Bytes::MiB(4)).error().code(), Code::kNotFound);
+  probe_.Watch({Vm("idle")});
+  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).probe == "refaults"; }));
+  probe_.Watch({});
+  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).probe.empty(); }));
+}
+
+TEST(ChooseProbe, TakesWhatTheKernelHas) {
+  const host::TemporaryTree tree;
+  const host::SystemClock clock;
+  host::Roots roots;
+  roots.mm = tree.path("mm");
+  EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1))->Name(), "refaults");
+  tree.Write("mm/page_idle/bitmap", std::string(64, '\0'));
+  if (!IdleMarks::Open(roots)) GTEST_SKIP() << "no right to see page frame numbers";
+  EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1))->Name(), "idle-page");
+}
+
+}  // namespace
+}  // namespace ullage::sources
