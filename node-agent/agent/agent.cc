@@ -7,7 +7,6 @@
 
 #include "node-agent/agent/journal.h"
 #include "node-agent/model/fold.h"
-#include "node-agent/policy/capacity.h"
 
 namespace ullage::agent {
 
@@ -18,7 +17,7 @@ void Agent::Tick() {
   Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
   const NodeSample* node = snapshot.node ? &*snapshot.node : nullptr;
   const Mode mode = Allowed(node);
-  Plan plan = policy::Decide(snapshot, Rules(node));
+  Plan plan = policy_.Decide(snapshot, Rules(node));
   parts_.hints.MayWrite(mode != Mode::kObserve);
   parts_.parameters.MayWrite(mode != Mode::kObserve);
   auto outcomes = parts_.hints.Apply(plan, now.boot);

@@ -9,6 +9,7 @@
 #include "node-agent/agent/config.h"
 #include "node-agent/agent/gate.h"
 #include "node-agent/host/clock.h"
+#include "node-agent/policy/policy.h"
 #include "node-agent/publishers/bulletin.h"
 #include "node-agent/sources/sources.h"
 
@@ -49,6 +50,7 @@ class Agent {
   const Config& config_;
   bool wishes_ = true;
   Parts parts_;
+  policy::Policy policy_;
   Snapshot previous_;
   std::shared_ptr<const Report> last_ = std::make_shared<Report>();
 };

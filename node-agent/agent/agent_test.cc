@@ -154,6 +154,7 @@ class NodeAgentTest : public AgentTest {
     node_.sample.heard_at = clock_.now.boot;
     node_.sample.allocatable = Bytes::MiB(3000);
     AddVm("a", 7, 200);
+    tree_.Write("cgroup/a/memory.peak", std::to_string(Bytes::MiB(1160).count()) + "\n");
     PodSample pod;
     pod.uid = "pa";
     pod.memory = Bytes::MiB(1160);

@@ -37,7 +37,7 @@ struct PolicyParams {
   Permyriad buffer_of_vm{4000};     ///< … and this share of the largest VM's unused promise
   Permyriad ratio_cap{12500};       ///< K: Σ L stays below this share of the host
   Bytes quantum = Bytes::MiB(64);   ///< capacity is published in multiples of this
-  seconds history_min{600};         ///< a VM watched for less, in this epoch, may claim all
+  seconds history_min{7200};        ///< a VM watched for less, in this epoch, may claim all
   seconds rise_delay{300};          ///< C goes up only after this long …
   Permyriad rise_step{200};         ///< … and by this share of the host a minute
   /// Parameters that every guest's driver is to have, where its agent lets us; canonical.

@@ -5,8 +5,6 @@
 
 #include "node-agent/model/fold.h"
 #include "node-agent/model/human.h"
-#include "node-agent/policy/guest_parameters.h"
-#include "node-agent/policy/hybrid.h"
 
 namespace ullage::policy {
 namespace {
@@ -14,22 +12,35 @@ namespace {
 // A watch that is silent for longer has lost its server (kube/reflector.h gives it 150 s).
 constexpr seconds kFollowedFor{180};
 
+constexpr seconds kWholeDay{86400};
+// What a guest never touched is believed to stay so only as the watch goes on: in full after this
+// many times history_min, a day by default.
+constexpr int kUntouchedFor = 12;
+
 bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
   return seen && now - *seen <= limit;
 }
 
-// The most that the VM can come to hold: L, but where KubeVirt promises less than the guest has
-// (memoryOvercommit) the guest's own size.
-Bytes Ceiling(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_memory); }
-
 // L − R: what the VM may claim and does not hold.
 Bytes Rest(const VmState& vm) {
-  return std::max(Ceiling(vm) - vm.resident.value_or(Bytes()), Bytes());
+  return std::max(CeilingOf(vm) - vm.resident.value_or(Bytes()), Bytes());
+}
+
+// How much of `whole` is yet to be seen.
+Permyriad Missing(seconds seen, seconds whole) {
+  if (seen >= whole) return Permyriad{0};
+  return Permyriad{10000 - seen.count() * 10000 / whole.count()};
+}
+
+const Outlook& OutlookOf(const Forecast& forecast, std::size_t vm) {
+  static constexpr Outlook kNone;
+  return vm < forecast.vms.size() ? forecast.vms[vm] : kNone;
 }
 
 // g: what the VM may claim within the horizon. Whoever is unknown, or already stands on reclaimed
 // memory, may claim all it was promised.
-VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParams& params) {
+VmDecision Growth(const VmState& vm, const Outlook& outlook, const Snapshot& snapshot,
+                  const PolicyParams& params) {
   const Bytes rest = Rest(vm);
   const auto whole = [&](std::string why) { return VmDecision{vm.spec.id, rest, std::move(why)}; };
   if (vm.bound_only) return whole("admitted, no QEMU seen yet: its whole promise is still to come");
@@ -44,21 +55,31 @@ VmDecision Growth(const VmState& vm, const Snapshot& snapshot, const PolicyParam
     return whole("its QEMU has not answered for more than " +
                  std::to_string(params.stale_after.count()) + " s");
   }
-  if (!vm.watched_since || snapshot.at.boot - *vm.watched_since < params.history_min) {
+  if (!vm.watched_since || std::max(snapshot.at.boot - *vm.watched_since,
+                                    BootClock::duration(outlook.observed)) < params.history_min) {
     return whole("watched for less than " + std::to_string(params.history_min.count()) +
                  " s since its guest started: what it never touched it may still want");
   }
-  const Bytes allowance = Ceiling(vm) * params.growth;
-  return {vm.spec.id, std::min(allowance, rest),
-          "may grow by " + InMiB(std::min(allowance, rest)) + " of the " + InMiB(rest) +
-              " it does not hold"};
+  // A history that is younger than a day has not seen what comes once a day.
+  const Bytes ceiling = CeilingOf(vm);
+  const Bytes seen = ceiling * outlook.growth;
+  const Bytes assumed = ceiling * params.growth * Missing(outlook.observed, kWholeDay);
+  const Bytes untouched = (ceiling - vm.peak.value_or(Bytes())) *
+                          Missing(outlook.observed, params.history_min * kUntouchedFor);
+  const Bytes growth = Clamp(std::max({seen, assumed, untouched}), Bytes(), rest);
+  const char* why = growth == seen ? " (as it was seen to)"
+                    : growth == untouched
+                        ? " (it never touched more, and was watched for less than a day)"
+                        : "";
+  return {vm.spec.id, growth,
+          "may grow by " + InMiB(growth) + " of the " + InMiB(rest) + " it does not hold" + why};
 }
 
 // B: the largest claim that one VM might make beyond its allowance, or a share of the host.
 Bytes Buffer(const Snapshot& snapshot, Bytes total, const PolicyParams& params) {
   Bytes buffer = total * params.buffer_of_host;
   for (const VmState& vm : snapshot.vms) {
-    buffer = std::max(buffer, std::min(Rest(vm), Ceiling(vm) * params.buffer_of_vm));
+    buffer = std::max(buffer, std::min(Rest(vm), CeilingOf(vm) * params.buffer_of_vm));
   }
   return buffer;
 }
@@ -95,11 +116,12 @@ std::optional<Bytes> Unsold(const Snapshot& snapshot, Bytes ordinary, const Poli
   return std::max(*snapshot.node->allocatable - sold, Bytes());
 }
 
-CapacityTerms Sum(const Snapshot& snapshot, const Plan& plan, const PolicyParams& params) {
+CapacityTerms Sum(const Snapshot& snapshot, const Forecast& forecast, const Plan& plan,
+                  const PolicyParams& params) {
   CapacityTerms terms;
   const Bytes total = *snapshot.host.total;
   terms.available = *snapshot.host.available - params.reserve;
-  terms.buffer = Buffer(snapshot, total, params);
+  terms.buffer = Buffer(snapshot, total, params) * std::max(forecast.widened, Permyriad{10000});
   terms.unsold = plan.capacity.unsold;
   const Others other_pods = OthersOf(snapshot);
   terms.not_ours = other_pods.not_held;
@@ -223,21 +245,25 @@ void AddActions(const Snapshot& snapshot, Plan& plan) {
 
 }  // namespace
 
-Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
+Bytes CeilingOf(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_memory); }
+
+Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast& forecast) {
   Plan plan;
   Capacity& capacity = plan.capacity;
-  for (const VmState& vm : snapshot.vms) {
+  plan.vms.reserve(snapshot.vms.size());
+  for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
+    const VmState& vm = snapshot.vms[i];
     capacity.promised += vm.promised;
     capacity.granted += vm.reclaimed;
     capacity.ordinary += vm.ordinary;
-    plan.vms.push_back(Growth(vm, snapshot, params));
+    plan.vms.push_back(Growth(vm, OutlookOf(forecast, i), snapshot, params));
   }
   capacity.granted += OthersOf(snapshot).granted;
   capacity.unsold = Unsold(snapshot, capacity.ordinary, params).value_or(Bytes());
   Bytes target;
   capacity.reason = Blind(snapshot, params);
   if (capacity.reason.empty()) {
-    capacity.terms = Sum(snapshot, plan, params);
+    capacity.terms = Sum(snapshot, forecast, plan, params);
     target = std::max(std::min(capacity.terms->bound, capacity.terms->cap), Bytes());
     target = target.FloorTo(params.quantum);
   }
@@ -249,8 +275,6 @@ Plan Decide(const Snapshot& snapshot, const PolicyParams& params) {
     capacity.reason = Why(snapshot, capacity, target, params);
     AddActions(snapshot, plan);
   }
-  DecideGuestParameters(snapshot, params, plan);
-  DecideHybrid(snapshot, params, plan);
   return plan;
 }
 

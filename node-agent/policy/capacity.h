@@ -1,12 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "node-agent/model/params.h"
 #include "node-agent/model/plan.h"
 #include "node-agent/model/snapshot.h"
 #include "node-agent/model/verdict.h"
 
 namespace ullage::policy {
+
+/// What its history says of one VM. Nothing where it has none.
+struct Outlook {
+  seconds observed{};  ///< for how long its charge was seen since its guest started
+  Permyriad growth{};  ///< share of L: what it grew by within the horizon in 99 % of the windows,
+                       ///< and a margin
+  Bytes reclaimed{};   ///< what could be taken from it within a horizon, by what was
+};
+
+/// What the histories say of a snapshot; same order as its VMs. Without any, nobody has one.
+struct Forecast {
+  std::vector<Outlook> vms;
+  Permyriad widened{10000};  ///< B is this share of what it is without an audit
+  std::uint64_t windows = 0, broken = 0;
+};
+
+/// The most that the VM can come to hold: L, but where KubeVirt promises less than the guest has
+/// (memoryOvercommit) the guest's own size.
+Bytes CeilingOf(const VmState& vm);
 
 /// How much may be promised in addition, and what is to be done: values in, a plan out. Reads no
 /// clock and no file. docs/policy.md explains each term:
@@ -15,7 +37,7 @@ namespace ullage::policy {
 ///   down at once, up slowly.
 ///
 /// Where the host or the VMs are unknown, C is 0: absent is never zero, so it never promises.
-Plan Decide(const Snapshot& snapshot, const PolicyParams& params);
+Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast& forecast = {});
 
 /// What admission may still give, since the last plan.
 struct Room {

@@ -12,6 +12,7 @@ constexpr BootTime kNow{std::chrono::hours(1)};
 PolicyParams Params() {
   PolicyParams params;
   params.reserve = Bytes();
+  params.history_min = seconds(600);
   params.rise_delay = seconds(0);
   params.rise_step = Permyriad{10000};
   params.ratio_cap = Permyriad{20000};
@@ -32,6 +33,7 @@ VmState Vm(const char* id, std::int64_t promised_mib, std::int64_t resident_mib)
   vm.promised = Bytes::MiB(promised_mib);
   vm.ordinary = vm.promised;
   vm.resident = Bytes::MiB(resident_mib);
+  vm.peak = CeilingOf(vm);  // it has touched all of it before
   vm.answered_at = kNow;
   vm.watched_since = kNow - seconds(600);
   return vm;
@@ -211,6 +213,7 @@ TEST(DecideOnANode, WhoIsLeftAloneOrLeavesMayClaimAll) {
 TEST(DecideOnANode, AGuestLargerThanItsRequestMayGrowToItsOwnSize) {
   Snapshot snapshot = Node();
   snapshot.vms[0].spec.guest_memory = Bytes::MiB(2000);
+  snapshot.vms[0].peak = Bytes::MiB(2000);
   const Plan plan = Decide(snapshot, Params());
   EXPECT_EQ(plan.vms[0].growth.mib(), 200) << "10 % of 2,000";
   EXPECT_EQ(plan.capacity.promised.mib(), 2000) << "what was promised stays what was asked for";

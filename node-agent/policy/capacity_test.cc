@@ -12,6 +12,7 @@ PolicyParams Params() {
   PolicyParams params;
   params.overhead = {Bytes::MiB(128), Bytes()};
   params.reserve = Bytes();
+  params.history_min = seconds(600);
   params.rise_delay = seconds(0);
   params.rise_step = Permyriad{10000};
   return params;
@@ -24,6 +25,7 @@ VmState Vm(const char* id, std::int64_t resident_mib) {
   vm.promised = Bytes::MiB(1152);
   vm.ordinary = vm.promised;
   vm.resident = Bytes::MiB(resident_mib);
+  vm.peak = CeilingOf(vm);  // it has touched all of it before
   vm.hinting = Hinting::kOn;
   vm.answered_at = kNow;
   vm.watched_since = kNow - seconds(600);

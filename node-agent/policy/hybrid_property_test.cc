@@ -7,8 +7,8 @@
 #include <set>
 #include <tuple>
 
-#include "node-agent/policy/capacity.h"
 #include "node-agent/policy/hybrid_fixture.h"
+#include "node-agent/policy/policy.h"
 
 namespace ullage::policy {
 namespace {
@@ -277,7 +277,7 @@ TEST(HybridProperty, AMarkThatIsCrossedIsSeenInThatTick) {
     host.snapshot.host.available = Bytes::MiB(generator.Int(0, host.snapshot.host.total->mib()));
     host.snapshot.carried.additional = Bytes::GiB(1);
     host.snapshot.carried.escalation = {};
-    const Plan plan = policy::Decide(host.snapshot, PolicyParams{});
+    const Plan plan = Policy().Decide(host.snapshot, PolicyParams{});
     const CapacityTerms& terms = *plan.capacity.terms;
     Bytes claims = terms.unsold;
     for (const VmState& vm : host.snapshot.vms) {

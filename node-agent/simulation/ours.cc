@@ -5,7 +5,7 @@
 #include <cstdio>
 
 #include "node-agent/model/fold.h"
-#include "node-agent/policy/capacity.h"
+#include "node-agent/policy/policy.h"
 #include "node-agent/simulation/node.h"
 #include "node-agent/simulation/strategy.h"
 
@@ -57,7 +57,7 @@ class OurPolicy final : public Strategy {
     for (std::size_t i = 0; i < view.vms.size(); ++i) {
       Take(view, view.vms[i], now, snapshot_.vms[i]);
     }
-    plan_ = policy::Decide(snapshot_, params_);
+    plan_ = policy_.Decide(snapshot_, params_);
     snapshot_ = Remember(std::move(snapshot_), plan_);
     Publish(view.second);
   }
@@ -156,6 +156,7 @@ class OurPolicy final : public Strategy {
   };
 
   const PolicyParams params_;
+  policy::Policy policy_;
   Snapshot snapshot_;
   Plan plan_;
   std::vector<Known> known_;  // of snapshot_.vms
