@@ -46,6 +46,9 @@ void ReadPolicy(Section section, PolicyParams& policy) {
   section.Share("buffer_of_vm", policy.buffer_of_vm, kNone, kAll);
   section.Share("ratio_cap", policy.ratio_cap, kAll, Permyriad{100000});
   section.Size("quantum", policy.quantum, Bytes::MiB(1), Bytes::GiB(64));
+  section.OneOf("bound", policy.bound, {Bound::kHorizon, Bound::kFull});
+  section.Duration("horizon", policy.horizon, seconds(60), seconds(3600));
+  section.Share("dead_band", policy.dead_band, kNone, kAll);
   section.Duration("history_min", policy.history_min, seconds(0), seconds(86400));
   section.Duration("rise_delay", policy.rise_delay, seconds(0), seconds(86400));
   section.Share("rise_step", policy.rise_step, Permyriad{1}, kAll);

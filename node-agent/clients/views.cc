@@ -215,6 +215,14 @@ std::vector<std::string> CapacityLines(const v1::Snapshot& snapshot, const Style
          "promised   " + Size(capacity.promised()) +
              " to all VMs; ordinary memory never promised " + Size(capacity.unsold()),
          style);
+  if (capacity.promise_windows() > 0) {
+    Append(lines,
+           "forecasts  " + std::to_string(capacity.promise_windows()) + " scored, " +
+               std::to_string(capacity.promise_broken_windows()) + " broken; the buffer is " +
+               std::to_string(static_cast<int>(capacity.buffer_widened() * 100)) +
+               " % wider for that",
+           style);
+  }
   return lines;
 }
 

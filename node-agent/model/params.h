@@ -28,6 +28,14 @@ struct HybridParams {
   seconds victim_every{30};      ///< between one that gives and the next
 };
 
+/// Which bound C stands on (docs/policy.md).
+enum class Bound {
+  kHorizon,  ///< C1: holds for the horizon, by what the VMs are believed to claim
+  kFull,     ///< C2, where it is less: holds even if every guest wants all at once
+};
+
+constexpr const char* Name(Bound bound) { return bound == Bound::kFull ? "full" : "horizon"; }
+
 /// The policy's numbers. Defaults and their reasons: docs/policy.md.
 struct PolicyParams {
   Overhead overhead;
@@ -38,8 +46,10 @@ struct PolicyParams {
   Permyriad ratio_cap{12500};       ///< K: Σ L stays below this share of the host
   Bytes quantum = Bytes::MiB(64);   ///< capacity is published in multiples of this
   seconds history_min{7200};        ///< a VM watched for less, in this epoch, may claim all
-  seconds rise_delay{300};          ///< C goes up only after this long …
-  Permyriad rise_step{200};         ///< … and by this share of the host a minute
+  Bound bound = Bound::kHorizon;
+  Permyriad dead_band{50};   ///< C rises by at least this share of the host, or not at all
+  seconds rise_delay{300};   ///< C goes up only after this long …
+  Permyriad rise_step{200};  ///< … and by this share of the host a minute
   /// Parameters that every guest's driver is to have, where its agent lets us; canonical.
   std::map<std::string, std::string> guest_parameters;
   HybridParams hybrid{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,7 +11,7 @@
 namespace ullage {
 
 /// Every term of the capacity sum (docs/policy.md):
-///   C1 = A + Rec − Σg − B − U − N     C2 = A − Σ(L − R) − B − U − N (swap is not counted)
+///   C1 = A + Rec − Σg − B − U − N     C2 = A + swap − Σ(L − R) − B − U − N
 struct CapacityTerms {
   Bytes available;    ///< A: what the host has left, less its own reserve
   Bytes recoverable;  ///< Rec: what reclaim could win back within the horizon
@@ -23,6 +24,13 @@ struct CapacityTerms {
   Bytes bound_full;   ///< C2: holds even if every guest wants all at once
 };
 
+/// What the forecasts were worth.
+struct PromiseAudit {
+  std::uint64_t windows = 0;  ///< forecasts that were compared with what came
+  std::uint64_t broken = 0;   ///< of which more came than was kept for it
+  double width = 0;           ///< B is wider by this share of itself for that; 0 to 3
+};
+
 struct Capacity {
   std::optional<CapacityTerms> terms;  ///< absent when the host or the VMs are unknown
   Bytes promised;                      ///< Σ L
@@ -32,6 +40,7 @@ struct Capacity {
   Bytes published;                     ///< granted + additional
   Bytes unsold;                        ///< what ordinary admission may still sell
   std::string reason;                  ///< why it is not more
+  PromiseAudit audit{};
 };
 
 /// Why one VM counts as it does. Each action and each refusal has a reason.

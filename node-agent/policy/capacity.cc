@@ -26,6 +26,19 @@ Bytes Rest(const VmState& vm) {
   return std::max(CeilingOf(vm) - vm.resident.value_or(Bytes()), Bytes());
 }
 
+// What the VM has, wherever it is.
+Bytes Held(const VmState& vm) {
+  return vm.resident.value_or(Bytes()) + std::max(vm.swapped.value_or(Bytes()), Bytes());
+}
+
+// How much of it may still go to swap: its own limit and the host's.
+Bytes SwapRoom(const VmState& vm, const HostSample& host) {
+  const Bytes host_room = std::max(host.swap_free.value_or(Bytes()), Bytes());
+  if (!vm.swap_limit) return host_room;
+  const Bytes own = std::max(*vm.swap_limit - vm.swapped.value_or(Bytes()), Bytes());
+  return std::min(own, host_room);
+}
+
 // How much of `whole` is yet to be seen.
 Permyriad Missing(seconds seen, seconds whole) {
   if (seen >= whole) return Permyriad{0};
@@ -116,23 +129,52 @@ std::optional<Bytes> Unsold(const Snapshot& snapshot, Bytes ordinary, const Poli
   return std::max(*snapshot.node->allocatable - sold, Bytes());
 }
 
+// Rec: half of what reclaim could win back within the horizon, for cold memory may be wanted by
+// then. Nothing where nobody looked, or where memory is already waited for.
+Bytes Recoverable(const Snapshot& snapshot, const Forecast& forecast, const PolicyParams& params) {
+  constexpr Permyriad kHalf{5000};
+  const HostSample& host = snapshot.host;
+  if (!host.pressure_some_avg10 || *host.pressure_some_avg10 > params.hybrid.pressure) return {};
+  Bytes sum;
+  for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
+    const VmState& vm = snapshot.vms[i];
+    const WorkingSet& seen = vm.working_set;
+    if (vm.spec.reclaim != Reclaim::kHybrid || !vm.exempt.empty() || vm.leaving) continue;
+    if (!vm.resident || !seen.cold) continue;
+    if (!Fresh(seen.seen_at, snapshot.at.boot, params.horizon)) continue;
+    const Bytes least =
+        vm.spec.min_memory.value_or(vm.spec.guest_memory * params.hybrid.min_memory);
+    sum += std::max(std::min({*seen.cold, *vm.resident - least, SwapRoom(vm, host),
+                              OutlookOf(forecast, i).reclaimed}),
+                    Bytes());
+  }
+  return std::min(sum, host.swap_free.value_or(Bytes())) * kHalf;
+}
+
 CapacityTerms Sum(const Snapshot& snapshot, const Forecast& forecast, const Plan& plan,
                   const PolicyParams& params) {
   CapacityTerms terms;
   const Bytes total = *snapshot.host.total;
   terms.available = *snapshot.host.available - params.reserve;
-  terms.buffer = Buffer(snapshot, total, params) * std::max(forecast.widened, Permyriad{10000});
+  const auto widened = static_cast<std::int64_t>(forecast.audit.width * 10000);
+  terms.buffer = Buffer(snapshot, total, params) * Permyriad{10000 + widened};
+  terms.recoverable = Recoverable(snapshot, forecast, params);
   terms.unsold = plan.capacity.unsold;
   const Others other_pods = OthersOf(snapshot);
   terms.not_ours = other_pods.not_held;
-  Bytes claims;  // Σ(L − R)
+  Bytes claims;     // Σ(L − R)
+  Bytes swap_room;  // what may still be swapped out
   for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
     terms.growth += plan.vms[i].growth;
-    claims += Rest(snapshot.vms[i]);
+    const VmState& vm = snapshot.vms[i];
+    claims += std::max(CeilingOf(vm) - Held(vm), Bytes());
+    if (!vm.bound_only) swap_room += SwapRoom(vm, snapshot.host);
   }
+  const Bytes swap =
+      std::min(swap_room, std::max(snapshot.host.swap_free.value_or(Bytes()), Bytes()));
   const Bytes others = terms.buffer + terms.unsold + terms.not_ours;
   terms.bound = terms.available + terms.recoverable - terms.growth - others;
-  terms.bound_full = terms.available - claims - others;
+  terms.bound_full = terms.available + swap - claims - others;
   terms.cap = total * params.ratio_cap - plan.capacity.promised - other_pods.promised;
   return terms;
 }
@@ -144,6 +186,13 @@ Bytes Left(std::optional<Inherited>& inherited, Bytes granted, BootTime now, Byt
   if (!inherited) return {};
   const Bytes bound = std::max(granted - inherited->granted, Bytes());
   return std::max(inherited->additional - bound, Bytes()).FloorTo(quantum);
+}
+
+// What may be promised in addition, before hysteresis.
+Bytes Target(const CapacityTerms& terms, const PolicyParams& params) {
+  const bool full = params.bound == Bound::kFull;
+  const Bytes bound = full ? std::min(terms.bound, terms.bound_full) : terms.bound;
+  return std::max(std::min(bound, terms.cap), Bytes()).FloorTo(params.quantum);
 }
 
 struct Risen {
@@ -169,6 +218,13 @@ Risen Follow(Bytes target, bool may_rise, Bytes granted, const Snapshot& snapsho
   if (!may_rise) target = std::min(target, was.additional);
   if (target <= was.additional) {
     return {target, {target, granted, std::nullopt, was.last_rise, std::move(was.inherited)}};
+  }
+  // A little more is not worth a write, nor a placement that rests on it. What a rise has begun
+  // it ends.
+  const bool rising = was.last_rise && was.rise_since && *was.last_rise >= *was.rise_since;
+  if (!rising && target - was.additional < *snapshot.host.total * params.dead_band) {
+    was.rise_since.reset();
+    return {was.additional, std::move(was)};
   }
   Carried carry = was;
   carry.rise_since = was.rise_since.value_or(now);
@@ -222,9 +278,18 @@ std::string Why(const Snapshot& snapshot, const Capacity& capacity, Bytes target
     return InMiB(target) +
            " would be safe; nothing rises while the API server is away: " + snapshot.node->fault;
   }
+  const Bytes more = target - capacity.additional;
+  if (more > Bytes() && more < *snapshot.host.total * params.dead_band) {
+    return InMiB(more) + " more would be safe, which is too little to rise for";
+  }
   if (capacity.additional < target) {
     return InMiB(target) + " would be safe; rising slowly (after " +
            std::to_string(params.rise_delay.count()) + " s of quiet)";
+  }
+  if (params.bound == Bound::kFull && terms.bound_full < std::min(terms.bound, terms.cap)) {
+    return terms.bound_full <= Bytes() ? "all that every guest may want at once is more than there "
+                                         "is (policy.bound full)"
+                                       : "all that is safe if every guest wants all at once";
   }
   if (terms.cap < terms.bound) return "capped: no more than K × the host is promised in all";
   if (terms.bound <= Bytes()) return "what the VMs may still claim takes all that is available";
@@ -250,6 +315,7 @@ Bytes CeilingOf(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_
 Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast& forecast) {
   Plan plan;
   Capacity& capacity = plan.capacity;
+  capacity.audit = forecast.audit;
   plan.vms.reserve(snapshot.vms.size());
   for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
     const VmState& vm = snapshot.vms[i];
@@ -264,8 +330,7 @@ Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast
   capacity.reason = Blind(snapshot, params);
   if (capacity.reason.empty()) {
     capacity.terms = Sum(snapshot, forecast, plan, params);
-    target = std::max(std::min(capacity.terms->bound, capacity.terms->cap), Bytes());
-    target = target.FloorTo(params.quantum);
+    target = Target(*capacity.terms, params);
   }
   const Risen risen = Follow(target, Followed(snapshot), capacity.granted, snapshot, params);
   plan.carry = risen.carry;

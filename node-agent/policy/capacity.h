@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "node-agent/model/params.h"
@@ -22,8 +21,7 @@ struct Outlook {
 /// What the histories say of a snapshot; same order as its VMs. Without any, nobody has one.
 struct Forecast {
   std::vector<Outlook> vms;
-  Permyriad widened{10000};  ///< B is this share of what it is without an audit
-  std::uint64_t windows = 0, broken = 0;
+  PromiseAudit audit;
 };
 
 /// The most that the VM can come to hold: L, but where KubeVirt promises less than the guest has
@@ -34,7 +32,7 @@ Bytes CeilingOf(const VmState& vm);
 /// clock and no file. docs/policy.md explains each term:
 ///
 ///   C1 = A + Rec − Σg − B − U − N,  capped by K × total − Σ L,  in whole quanta,
-///   down at once, up slowly.
+///   down at once, up slowly and only by what is worth it.
 ///
 /// Where the host or the VMs are unknown, C is 0: absent is never zero, so it never promises.
 Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast& forecast = {});

@@ -32,6 +32,12 @@ class Generator {
     if (Chance(90)) vm.watched_since = kNow - seconds(Int(0, 3600));
     if (Chance(10)) vm.spec.reclaim = Reclaim::kOff;
     vm.bound_only = Chance(5);
+    if (Chance(60)) vm.peak = Bytes::MiB(Int(0, 20000));
+    if (Chance(30)) vm.swapped = Bytes::MiB(Int(0, 4000));
+    if (Chance(20)) vm.swap_limit = Bytes::MiB(Int(0, 4000));
+    if (Chance(30)) vm.spec.reclaim = Reclaim::kHybrid;
+    if (Chance(50))
+      vm.working_set = {Bytes::MiB(Int(0, 8000)), {}, kNow - seconds(Int(0, 900)), "", ""};
     vm.guest.usable = Bytes(Int(0, std::numeric_limits<std::int64_t>::max()));
     return vm;
   }
@@ -41,6 +47,8 @@ class Generator {
     snapshot.vms_listed_at = kNow;
     snapshot.host.total = Bytes::MiB(Int(1024, 262144));
     snapshot.host.available = Bytes::MiB(Int(0, snapshot.host.total->mib()));
+    if (Chance(60)) snapshot.host.swap_free = Bytes::MiB(Int(0, 65536));
+    if (Chance(80)) snapshot.host.pressure_some_avg10 = Permyriad{Int(0, 20)};
     snapshot.carried.additional = Bytes::MiB(64 * Int(0, 100));
     for (int i = 0, n = static_cast<int>(Int(0, 30)); i < n; ++i) snapshot.vms.push_back(Vm(i));
     return snapshot;
@@ -55,6 +63,7 @@ Bytes C(const Snapshot& snapshot) {
   PolicyParams params;
   params.rise_delay = seconds(0);
   params.rise_step = Permyriad{10000};
+  params.dead_band = Permyriad{0};
   return Decide(snapshot, params).capacity.additional;
 }
 
@@ -111,7 +120,22 @@ TEST(CapacityProperty, AMissingInputNeverRaisesIt) {
     Snapshot blind = node;
     VmState& vm = blind.vms[static_cast<std::size_t>(
         generator.Int(0, static_cast<std::int64_t>(node.vms.size()) - 1))];
-    switch (generator.Int(0, 4)) {
+    switch (generator.Int(0, 9)) {
+      case 4:
+        vm.peak.reset();
+        break;
+      case 5:
+        blind.host.swap_free.reset();
+        break;
+      case 6:
+        blind.host.pressure_some_avg10.reset();
+        break;
+      case 7:
+        vm.working_set = {};
+        break;
+      case 8:
+        vm.swapped.reset();
+        break;
       case 0:
         vm.resident.reset();
         break;
@@ -129,6 +153,50 @@ TEST(CapacityProperty, AMissingInputNeverRaisesIt) {
         break;
     }
     EXPECT_LE(C(blind), C(node));
+  });
+}
+
+TEST(CapacityProperty, MoreGrowthOrAWiderBufferNeverRaisesIt) {
+  PolicyParams params;
+  params.rise_delay = seconds(0);
+  params.rise_step = Permyriad{10000};
+  ForAllNodes([&](Generator& generator, const Snapshot& node) {
+    Forecast forecast;
+    for (std::size_t i = 0; i < node.vms.size(); ++i) {
+      forecast.vms.push_back({.observed = seconds(generator.Int(0, 100000)),
+                              .growth = Permyriad{generator.Int(0, 11500)},
+                              .reclaimed = Bytes::MiB(generator.Int(0, 8192))});
+    }
+    Forecast worse = forecast;
+    for (Outlook& vm : worse.vms) {
+      vm.growth.value += generator.Int(0, 5000);
+      vm.observed -= std::min(vm.observed, seconds(generator.Int(0, 100000)));
+      vm.reclaimed = vm.reclaimed * Permyriad{generator.Int(0, 10000)};
+    }
+    worse.audit.width = static_cast<double>(generator.Int(0, 3));
+    EXPECT_LE(Decide(node, params, worse).capacity.additional,
+              Decide(node, params, forecast).capacity.additional);
+  });
+}
+
+// What is taken from one term is in no other: A falls by what a VM takes, and its claims fall.
+TEST(CapacityProperty, EveryByteIsCountedOnce) {
+  ForAllNodes([](Generator& generator, const Snapshot& node) {
+    if (node.vms.empty()) return;
+    Snapshot after = node;
+    VmState& vm = after.vms[static_cast<std::size_t>(
+        generator.Int(0, static_cast<std::int64_t>(node.vms.size()) - 1))];
+    if (!vm.resident || vm.bound_only) return;
+    const Bytes held = *vm.resident + vm.swapped.value_or(Bytes());
+    const Bytes room = std::max(CeilingOf(vm) - held, Bytes());
+    const Bytes taken = Bytes(generator.Int(0, std::min(room, *node.host.available).count()));
+    *vm.resident += taken;
+    *after.host.available -= taken;
+    const CapacityTerms then = *Decide(node, PolicyParams{}).capacity.terms;
+    const CapacityTerms now = *Decide(after, PolicyParams{}).capacity.terms;
+    EXPECT_EQ(now.bound_full + now.buffer, then.bound_full + then.buffer)
+        << "what it claims of its promise was kept for it";
+    EXPECT_LE(now.bound + now.buffer, then.bound + then.buffer) << "and never frees anything";
   });
 }
 

@@ -158,6 +158,113 @@ TEST(Decide, ABindAloneLeavesThePublishedValue) {
   EXPECT_EQ(Decide(snapshot, params).capacity.published.mib(), 512);
 }
 
+TEST(Decide, ARiseThatIsNotWorthItIsNone) {
+  PolicyParams params = Params();
+  params.ratio_cap = Permyriad{20000};
+  params.dead_band = Permyriad{1000};  // 345 MiB
+  Snapshot snapshot = Full();          // 2049 MiB are safe
+  snapshot.carried.additional = Bytes::MiB(1728);
+  Plan plan = Decide(snapshot, params);
+  EXPECT_EQ(plan.capacity.additional.mib(), 1728);
+  EXPECT_NE(plan.capacity.reason.find("too little"), std::string::npos) << plan.capacity.reason;
+  snapshot.carried.additional = Bytes::MiB(1664);
+  plan = Decide(snapshot, params);
+  EXPECT_EQ(plan.capacity.additional.mib(), 2048);
+  snapshot.carried = plan.carry;
+  snapshot.host.available = Bytes::MiB(2791);
+  EXPECT_EQ(Decide(snapshot, params).capacity.additional.mib(), 1984) << "it falls by less";
+}
+
+TEST(Decide, ARiseThatHasBegunIsEnded) {
+  PolicyParams params = Params();
+  params.ratio_cap = Permyriad{20000};
+  params.dead_band = Permyriad{1000};
+  params.rise_step = Permyriad{500};  // 172 MiB a minute
+  Snapshot snapshot = Full();
+  for (int minute = 0; minute < 20; ++minute) {
+    snapshot.carried = Decide(snapshot, params).carry;
+    snapshot.at.boot += seconds(60);
+    snapshot.vms_listed_at = snapshot.at.boot;
+    for (VmState& vm : snapshot.vms) vm.answered_at = snapshot.at.boot;
+  }
+  EXPECT_EQ(snapshot.carried.additional.mib(), 2048);
+}
+
+TEST(Decide, FullHoldsEvenIfEveryGuestWantsAll) {
+  PolicyParams params = Params();
+  params.bound = Bound::kFull;
+  Snapshot snapshot = Full();
+  EXPECT_EQ(Decide(snapshot, params).capacity.additional, Bytes());
+  snapshot.host.swap_free = Bytes::MiB(1000);
+  const Plan plan = Decide(snapshot, params);
+  EXPECT_EQ(plan.capacity.terms->bound_full.mib(), 539) << "2856 − 3 × 952 − 460.8 + 1000";
+  EXPECT_EQ(plan.capacity.additional.mib(), 512) << "539 in whole quanta";
+  EXPECT_NE(plan.capacity.reason.find("every guest"), std::string::npos) << plan.capacity.reason;
+  for (VmState& vm : snapshot.vms) vm.swap_limit = Bytes::MiB(100);
+  EXPECT_EQ(Decide(snapshot, params).capacity.terms->bound_full.mib(), -460 + 300)
+      << "what the VMs may not use is none";
+  snapshot.host.swap_free = Bytes::GiB(100);
+  for (VmState& vm : snapshot.vms) vm.swap_limit.reset();
+  EXPECT_EQ(Decide(snapshot, params).capacity.additional.mib(), 832) << "and never more than C1";
+}
+
+// One hybrid VM with 150 MiB of cold memory, from which 400 could be taken in time.
+class Recoverable : public testing::Test {
+ protected:
+  Recoverable() {
+    node_.host.swap_free = Bytes::GiB(8);
+    node_.host.pressure_some_avg10 = Permyriad{10};
+    VmState& vm = node_.vms[1];
+    vm.resident = Bytes::MiB(600);
+    vm.spec.reclaim = Reclaim::kHybrid;
+    vm.working_set.cold = Bytes::MiB(150);
+    vm.working_set.seen_at = kNow;
+    forecast_.vms.resize(3);
+    forecast_.vms[1].reclaimed = Bytes::MiB(400);
+  }
+  std::int64_t Rec() const {
+    return Decide(node_, Params(), forecast_).capacity.terms->recoverable.mib();
+  }
+  Snapshot node_ = Full();
+  Forecast forecast_;
+};
+
+TEST_F(Recoverable, IsHalfOfWhatIsColdAndCanBeTakenInTime) {
+  EXPECT_EQ(Rec(), 75);
+  node_.vms[1].working_set.cold = Bytes::GiB(1);
+  EXPECT_EQ(Rec(), (600 - 256) / 2) << "not below its owner's least, a quarter of the guest";
+  node_.vms[1].spec.min_memory = Bytes::MiB(100);
+  EXPECT_EQ(Rec(), 200) << "no faster than it was ever seen";
+  node_.vms[1].swap_limit = Bytes::MiB(90);
+  EXPECT_EQ(Rec(), 45);
+  node_.host.swap_free = Bytes::MiB(50);
+  EXPECT_EQ(Rec(), 25);
+}
+
+TEST_F(Recoverable, IsNothingWhereItCannotBeTakenOrNobodyKnows) {
+  const auto rec = [&](auto change) {
+    const Snapshot before = node_;
+    change(node_);
+    const std::int64_t changed = Rec();
+    node_ = before;
+    return changed;
+  };
+  EXPECT_EQ(rec([](Snapshot&) {}), 75);
+  EXPECT_EQ(rec([](Snapshot& n) { n.host.swap_free.reset(); }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.host.swap_free = Bytes(); }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.host.pressure_some_avg10.reset(); }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.host.pressure_some_avg10 = Permyriad{11}; }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].swap_limit = Bytes(); }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].spec.reclaim = Reclaim::kHints; }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].exempt = "its memory is locked"; }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].leaving = true; }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].resident.reset(); }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].working_set.cold.reset(); }), 0);
+  EXPECT_EQ(rec([](Snapshot& n) { n.vms[1].working_set.seen_at = kNow - seconds(601); }), 0);
+  forecast_ = {};
+  EXPECT_EQ(Rec(), 0) << "nothing was ever taken from it";
+}
+
 TEST(Decide, SwitchesHintingOnWhereItIsOff) {
   Snapshot snapshot = Full();
   VmState& vm = snapshot.vms[0];

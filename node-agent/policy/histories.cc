@@ -57,7 +57,7 @@ const Forecast& Histories::Observe(const Snapshot& snapshot, const PolicyParams&
     outlook.reclaimed =
         history.reclaimed_a_slot * Permyriad{static_cast<std::int64_t>(kSlots) * 10000};
   }
-  forecast_.widened = Permyriad{10000 + static_cast<std::int64_t>(audit_.width * 10000)};
+  forecast_.audit = audit_;
   if (vms_.size() > snapshot.vms.size()) ForgetTheAbsent(snapshot.at.boot);
   return forecast_;
 }
@@ -167,7 +167,9 @@ void Histories::See(const VmState& vm, const Snapshot& snapshot, VmHistory& hist
   history.window.Observe(slot_, resident, held, most);
   const auto slot_ago = snapshot.at.boot - slot_length_;
   const auto asked = [&](const std::optional<BootTime>& at) { return at && *at >= slot_ago; };
-  if (asked(vm.hybrid.stepped_at)) history.taken = true;
+  if (asked(vm.hybrid.stepped_at) || asked(vm.hybrid.paged_at) || asked(vm.hybrid.limited_at)) {
+    history.taken = true;
+  }
 }
 
 // Whoever was away for a day is forgotten; and whoever longest, where there are too many.

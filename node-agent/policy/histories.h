@@ -30,13 +30,6 @@ struct VmHistory {
   bool taken = false;     ///< memory was asked of it in this slot
 };
 
-/// What the forecasts were worth.
-struct PromiseAudit {
-  std::uint64_t windows = 0;  ///< forecasts that were compared with what came
-  std::uint64_t broken = 0;   ///< of which more came than was kept for it
-  double width = 0;           ///< B is wider by this share of itself; 0 to 3
-};
-
 /// The memory of the policy: how each VM grew, and whether what was kept for that was enough.
 /// Its VMs are bounded; whoever was gone longest is forgotten first.
 class Histories {

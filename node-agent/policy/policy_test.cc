@@ -172,6 +172,31 @@ TEST_F(PolicyTest, TheCgroupsOwnMarkTellsOfWhatRoseBetweenTicks) {
   EXPECT_GT(Tick().vms[0].growth.mib(), 512);
 }
 
+TEST_F(PolicyTest, WhatReclaimCanWinIsMeasuredByWhatItWon) {
+  node_.host.swap_free = Bytes::GiB(8);
+  node_.host.pressure_some_avg10 = Permyriad{0};
+  VmState& vm = node_.vms[0];
+  vm.spec.reclaim = Reclaim::kHybrid;
+  const auto rec = [&] {
+    vm.working_set.cold = Bytes::GiB(4);
+    vm.working_set.seen_at = node_.at.boot + kSlot;
+    return Tick(seconds(15)).capacity.terms->recoverable.mib();
+  };
+  vm.resident = Bytes::GiB(8);
+  Run(1, 8192);
+  vm.resident = Bytes::GiB(8);
+  rec();
+  vm.resident = Bytes::GiB(7);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(rec(), 0) << "it fell of itself";
+  vm.hybrid.paged_at = node_.at.boot;
+  vm.resident = Bytes::MiB(7 * 1024 - 100);
+  rec();
+  vm.resident = Bytes::MiB(7 * 1024 - 200);
+  for (int i = 0; i < 4; ++i) rec();
+  EXPECT_GT(rec(), 900) << "half of 100 MiB or more in half a minute, for ten minutes";
+  EXPECT_LE(rec(), 2048) << "half of what is cold";
+}
+
 TEST_F(PolicyTest, OneWhoIsUnknownMayStillClaimAll) {
   Run(36);
   node_.vms[0].resident.reset();

@@ -79,6 +79,9 @@ void AddCapacity(const Capacity& capacity, std::vector<MetricFamily>& out) {
   Family(metric::kAdditional).Add(capacity.additional).MoveTo(out);
   Family(metric::kPublished).Add(capacity.published).MoveTo(out);
   Family(metric::kUnsold).Add(capacity.unsold).MoveTo(out);
+  Family(metric::kPromiseWindows).Add(static_cast<double>(capacity.audit.windows)).MoveTo(out);
+  Family(metric::kPromiseBroken).Add(static_cast<double>(capacity.audit.broken)).MoveTo(out);
+  Family(metric::kBufferWidened).Add(capacity.audit.width).MoveTo(out);
   if (!capacity.terms) return;
   const CapacityTerms& terms = *capacity.terms;
   const auto term = [](const char* name) { return Labels{{"term", name}}; };

@@ -39,6 +39,15 @@ inline constexpr Info kUnsold{"ullage_unsold_bytes", "gauge", "",
 inline constexpr Info kTerm{
     "ullage_capacity_term_bytes", "gauge", "term",
     "Terms of the capacity sum; absent while the host or the VMs are unknown."};
+inline constexpr Info kPromiseWindows{
+    "ullage_promise_windows_total", "counter", "",
+    "Forecasts that were compared with what came, one each twentieth of the horizon."};
+inline constexpr Info kPromiseBroken{
+    "ullage_promise_broken_windows_total", "counter", "",
+    "Of these, the ones in which the VMs rose by more than was kept for them."};
+inline constexpr Info kBufferWidened{
+    "ullage_buffer_widened_ratio", "gauge", "",
+    "By what share of itself the buffer is wider since promises broke, 0 to 3."};
 inline constexpr Info kVms{"ullage_vms", "gauge", "state", "VMs by the state shown in tables."};
 inline constexpr Info kVmPromised{"ullage_vm_promised_bytes", "gauge", kVmLabels,
                                   "What one VM may hold at most, QEMU included."};
@@ -88,12 +97,13 @@ inline constexpr Info kNodeHooks{"ullage_node_hook_calls_total", "counter", "poi
                                  "Calls of KubeVirt's node hooks by their point."};
 
 inline constexpr std::array kTable{
-    &kHostTotal,     &kHostAvailable,  &kHostFree,   &kHostPressure,     &kPromised,
-    &kGranted,       &kAdditional,     &kPublished,  &kUnsold,           &kTerm,
-    &kVms,           &kVmPromised,     &kVmResident, &kVmSwapped,        &kVmReturned,
-    &kVmGrowth,      &kVmHinting,      &kVmAgent,    &kVmGuestReporting, &kVmGuestReported,
-    &kVmGuestErrors, &kVmGuestBalloon, &kTicks,      &kTickAge,          &kFaults,
-    &kKubeWrites,    &kRejectedPods,   &kRecords,    &kNodeHooks,
+    &kHostTotal,      &kHostAvailable,    &kHostFree,        &kHostPressure,  &kPromised,
+    &kGranted,        &kAdditional,       &kPublished,       &kUnsold,        &kTerm,
+    &kPromiseWindows, &kPromiseBroken,    &kBufferWidened,   &kVms,           &kVmPromised,
+    &kVmResident,     &kVmSwapped,        &kVmReturned,      &kVmGrowth,      &kVmHinting,
+    &kVmAgent,        &kVmGuestReporting, &kVmGuestReported, &kVmGuestErrors, &kVmGuestBalloon,
+    &kTicks,          &kTickAge,          &kFaults,          &kKubeWrites,    &kRejectedPods,
+    &kRecords,        &kNodeHooks,
 };
 
 }  // namespace ullage::publishers::metric

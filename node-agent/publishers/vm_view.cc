@@ -124,6 +124,9 @@ void FillCapacity(const Capacity& capacity, v1::Capacity& out) {
   out.set_published(Unsigned(capacity.published));
   out.set_unsold(Unsigned(capacity.unsold));
   out.set_reason(Text(capacity.reason));
+  out.set_promise_windows(capacity.audit.windows);
+  out.set_promise_broken_windows(capacity.audit.broken);
+  out.set_buffer_widened(capacity.audit.width);
   if (!capacity.terms) return;
   v1::CapacityTerms& terms = *out.mutable_terms();
   terms.set_available(capacity.terms->available.count());
