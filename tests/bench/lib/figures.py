@@ -8,6 +8,7 @@ import time
 
 from lib.lab import ROOT
 
+UNMET = []  # names of figures that missed their bar in this run
 PLOTS = ROOT / "docs/bench"
 
 
@@ -30,10 +31,11 @@ def spread(samples):
             "missing": len(samples) - len(present)} if present else None
 
 
-def say(name, unit, ours, theirs, how, bar=None, ratio=None, least_ratio=None, most_ratio=None, every=False):
+def say(name, unit, ours, theirs, how, bar=None, ratio=None, least_ratio=None, most_ratio=None, every=False,
+        least=None):
     """One line. `ours` and `theirs` are samples; `bar` is the most that ours may be (with `every` in each
-    run, else their median), `least_ratio` and `most_ratio` what ours through theirs may be: that of the
-    medians, or `ratio`."""
+    run, else their median), `least` the least that their median may be, `least_ratio` and `most_ratio` what
+    ours through theirs may be: that of the medians, or `ratio`."""
     figure = {"name": name, "unit": unit, "ours": rounded(middle(ours)), "theirs": rounded(middle(theirs))}
     both = figure["ours"] is not None and figure["theirs"]
     figure["ratio"] = rounded(ratio if ratio is not None else figure["ours"] / figure["theirs"]) if both else None
@@ -45,6 +47,9 @@ def say(name, unit, ours, theirs, how, bar=None, ratio=None, least_ratio=None, m
     elif most_ratio is not None:
         figure["bar"] = f"ratio <= {most_ratio}"
         figure["met"] = figure["ratio"] is not None and figure["ratio"] <= most_ratio
+    elif least is not None:
+        figure["bar"] = f">= {least}"
+        figure["met"] = figure["ours"] is not None and figure["ours"] >= least
     elif bar is not None:
         figure["bar"] = bar
         if every:
@@ -52,6 +57,8 @@ def say(name, unit, ours, theirs, how, bar=None, ratio=None, least_ratio=None, m
         else:
             figure["met"] = figure["ours"] is not None and figure["ours"] <= bar
     figure["how"] = how
+    if figure.get("met") is False:
+        UNMET.append(name)
     print(json.dumps(figure), flush=True)
     return figure
 

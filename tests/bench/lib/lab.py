@@ -160,16 +160,18 @@ class Program:
 
 
 class Agent:
-    """ullage-agent --standalone as an operator has it: every period is the default, 1 s the tick."""
+    """ullage-agent --standalone as an operator has it: every period is the default, 1 s the tick. `config`
+    is YAML: its mode and policy."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, config="mode: publish\n"):
         self.lab = lab
+        self.config = config
         self.socket = f"{lab.dir}/run/ullage/agent.sock"
         self.process = None
 
     def __enter__(self):
         config = pathlib.Path(self.lab.dir, "agent.yaml")
-        config.write_text("mode: publish\nsocket: /run/libvirt/ullage/agent.sock\n"
+        config.write_text(self.config + "socket: /run/libvirt/ullage/agent.sock\n"
                           f"state_dir: {self.lab.dir}/state/agent\nlisten: 127.0.0.1:0\n"
                           f"host: {{cgroup: {self.lab.status()['cgroup']}, reserve: 0}}\n", encoding="utf-8")
         with open(f"{self.lab.dir}/agent.log", "ab") as log:
