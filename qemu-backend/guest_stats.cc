@@ -40,6 +40,9 @@ GuestStats ReadGuestStats(const BalloonReport& report, Bytes guest_memory, WallT
   stats.unused = Figure(report.unused, guest_memory, implausible);
   stats.available = Figure(report.available, guest_memory, implausible);
   stats.usable = Figure(report.usable, guest_memory, implausible);
+  // Counters: over time they pass any size of the guest.
+  stats.swap_in = Figure(report.swap_in, Bytes::Max(), implausible);
+  stats.swap_out = Figure(report.swap_out, Bytes::Max(), implausible);
   return stats;
 }
 

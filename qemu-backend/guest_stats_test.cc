@@ -23,6 +23,18 @@ TEST(GuestStats, TranslatesKibibytes) {
   EXPECT_EQ(implausible, 0u);
 }
 
+TEST(GuestStats, SwapCountersPassTheGuestsSize) {
+  std::uint64_t implausible = 0;
+  const std::uint64_t much = std::uint64_t{4} << 20;  // 4 GiB, of a guest of 512 MiB
+  GuestStats stats = ReadGuestStats({{}, {}, {}, {}, Before(0), much, ~std::uint64_t{0}}, kMemory,
+                                    kLongAgo, kNow, implausible);
+  EXPECT_EQ(stats.swap_in, Bytes::GiB(4));
+  EXPECT_EQ(stats.swap_out, std::nullopt);
+  EXPECT_EQ(implausible, 1u);
+  stats = ReadGuestStats({{}, {}, {}, {}, {}, much}, kMemory, kLongAgo, kNow, implausible);
+  EXPECT_EQ(stats.swap_in, std::nullopt) << "an old word";
+}
+
 TEST(GuestStats, AbsentStaysAbsent) {
   std::uint64_t implausible = 0;
   const GuestStats stats =

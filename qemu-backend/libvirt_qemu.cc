@@ -111,6 +111,12 @@ Result<BalloonReport> LibvirtQemu::Balloon() {
       case VIR_DOMAIN_MEMORY_STAT_USABLE:
         report.usable = value;
         break;
+      case VIR_DOMAIN_MEMORY_STAT_SWAP_IN:
+        report.swap_in = value;
+        break;
+      case VIR_DOMAIN_MEMORY_STAT_SWAP_OUT:
+        report.swap_out = value;
+        break;
       case VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE:
         report.last_update = value;
         break;

@@ -28,6 +28,8 @@ struct BalloonReport {
   std::optional<std::uint64_t> available;
   std::optional<std::uint64_t> usable;
   std::optional<std::uint64_t> last_update;  ///< seconds since 1970, of the guest's last word
+  std::optional<std::uint64_t> swap_in{};    ///< since the guest booted
+  std::optional<std::uint64_t> swap_out{};
 };
 
 enum class Definition {
