@@ -56,6 +56,21 @@ void ReadPolicy(Section section, PolicyParams& policy) {
   section.End();
 }
 
+void ReadHybrid(Section section, HybridParams& hybrid) {
+  constexpr Permyriad kNone{0};
+  constexpr Permyriad kAll{10000};
+  section.Share("hold_below", hybrid.hold_below, kNone, kAll);
+  section.Share("shrink_below", hybrid.shrink_below, kNone, kAll);
+  section.Share("limit_below", hybrid.limit_below, kNone, kAll);
+  section.Share("evict_below", hybrid.evict_below, kNone, kAll);
+  section.Share("min_memory", hybrid.min_memory, kNone, kAll);
+  section.Share("page_out", hybrid.page_out, kNone, Permyriad{500});
+  section.Share("refaults", hybrid.refaults, Permyriad{1}, kAll);
+  section.Share("pressure", hybrid.pressure, Permyriad{1}, kAll);
+  section.Duration("victim_every", hybrid.victim_every, seconds(1), seconds(3600));
+  section.End();
+}
+
 void ReadHost(Section section, Config& config) {
   section.AbsolutePathOrNone("cgroup", config.host_cgroup);
   section.Size("reserve", config.policy.reserve, Bytes(), Bytes::GiB(1 << 16));
@@ -94,6 +109,7 @@ void ReadAll(Section top, Config& config) {
   ReadKubernetes(top.Below("kubernetes"), config.kubernetes);
   ReadGuest(top.Below("guest"), config);
   ReadPolicy(top.Below("policy"), config.policy);
+  ReadHybrid(top.Below("hybrid"), config.policy.hybrid);
   top.End();
 }
 

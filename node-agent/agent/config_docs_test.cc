@@ -172,7 +172,16 @@ std::map<std::string, std::string> Values(const Config& config) {
           {"policy.history_min", Show(policy.history_min)},
           {"policy.rise_delay", Show(policy.rise_delay)},
           {"policy.rise_step", Show(policy.rise_step)},
-          {"policy.stale_after", Show(policy.stale_after)}};
+          {"policy.stale_after", Show(policy.stale_after)},
+          {"hybrid.hold_below", Show(policy.hybrid.hold_below)},
+          {"hybrid.shrink_below", Show(policy.hybrid.shrink_below)},
+          {"hybrid.limit_below", Show(policy.hybrid.limit_below)},
+          {"hybrid.evict_below", Show(policy.hybrid.evict_below)},
+          {"hybrid.min_memory", Show(policy.hybrid.min_memory)},
+          {"hybrid.page_out", Show(policy.hybrid.page_out)},
+          {"hybrid.refaults", Show(policy.hybrid.refaults)},
+          {"hybrid.pressure", Show(policy.hybrid.pressure)},
+          {"hybrid.victim_every", Show(policy.hybrid.victim_every)}};
 }
 
 TEST(ConfigDocs, ListEveryKeyAndNoOther) {
