@@ -78,6 +78,21 @@ std::string Counts(const VmDecision* decision) {
   return line + (decision->reason.empty() ? "." : ": " + decision->reason + ".");
 }
 
+// What is taken from it, or given back, and why.
+std::string HybridLine(const VmState& vm, const VmDecision* decision) {
+  if (vm.spec.reclaim != Reclaim::kHybrid || decision == nullptr) return "";
+  std::string line = "Its owner allows hybrid reclaim";
+  line += decision->hybrid.empty() ? "." : ": " + decision->hybrid + ".";
+  if (vm.hybrid.balloon_wish) {
+    line += " Its balloon is to leave it " + Human(*vm.hybrid.balloon_wish) + ".";
+  }
+  if (vm.leased) {
+    line += " Its limit is " + Human(vm.leased->limit) +
+            (vm.leased->yielded ? ", and another program has changed it: left to that one." : ".");
+  }
+  return line;
+}
+
 std::string GuestSays(const GuestStats& guest) {
   std::string line;
   const auto add = [&](const char* what, const std::optional<Bytes>& size) {
@@ -166,6 +181,7 @@ std::vector<std::string> Lines(const VmState& vm, const VmDecision* decision) {
   lines.push_back(DriverSays(vm));
   lines.push_back(AgentSays(vm));
   lines.push_back(Counts(decision));
+  lines.push_back(HybridLine(vm, decision));
   lines.push_back(vm.spec.bad_setting);
   lines.push_back(vm.stalled ? "QEMU does not answer in time; these are its last words." : "");
   lines.push_back(ToDo(vm));

@@ -200,6 +200,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   if (const auto report = bulletin_.Latest()) {
     AddHost(report->snapshot.host, out);
     AddCapacity(report->plan.capacity, out);
+    Family(metric::kSqueeze).Add(1, {{"state", Name(report->plan.squeeze)}}).MoveTo(out);
     AddVms(*report, out);
     AddGuests(report->snapshot.vms, out);
     if (const auto& node = report->snapshot.node; node && node->heard_at) {

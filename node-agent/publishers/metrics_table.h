@@ -48,6 +48,8 @@ inline constexpr Info kPromiseBroken{
 inline constexpr Info kBufferWidened{
     "ullage_buffer_widened_ratio", "gauge", "",
     "By what share of itself the buffer is wider since promises broke, 0 to 3."};
+inline constexpr Info kSqueeze{"ullage_squeeze", "gauge", "state",
+                               "1 for how short of its buffer the host is."};
 inline constexpr Info kVms{"ullage_vms", "gauge", "state", "VMs by the state shown in tables."};
 inline constexpr Info kVmPromised{"ullage_vm_promised_bytes", "gauge", kVmLabels,
                                   "What one VM may hold at most, QEMU included."};
@@ -97,13 +99,13 @@ inline constexpr Info kNodeHooks{"ullage_node_hook_calls_total", "counter", "poi
                                  "Calls of KubeVirt's node hooks by their point."};
 
 inline constexpr std::array kTable{
-    &kHostTotal,      &kHostAvailable,    &kHostFree,        &kHostPressure,  &kPromised,
-    &kGranted,        &kAdditional,       &kPublished,       &kUnsold,        &kTerm,
-    &kPromiseWindows, &kPromiseBroken,    &kBufferWidened,   &kVms,           &kVmPromised,
-    &kVmResident,     &kVmSwapped,        &kVmReturned,      &kVmGrowth,      &kVmHinting,
-    &kVmAgent,        &kVmGuestReporting, &kVmGuestReported, &kVmGuestErrors, &kVmGuestBalloon,
-    &kTicks,          &kTickAge,          &kFaults,          &kKubeWrites,    &kRejectedPods,
-    &kRecords,        &kNodeHooks,
+    &kHostTotal,      &kHostAvailable, &kHostFree,         &kHostPressure,    &kPromised,
+    &kGranted,        &kAdditional,    &kPublished,        &kUnsold,          &kTerm,
+    &kPromiseWindows, &kPromiseBroken, &kBufferWidened,    &kSqueeze,         &kVms,
+    &kVmPromised,     &kVmResident,    &kVmSwapped,        &kVmReturned,      &kVmGrowth,
+    &kVmHinting,      &kVmAgent,       &kVmGuestReporting, &kVmGuestReported, &kVmGuestErrors,
+    &kVmGuestBalloon, &kTicks,         &kTickAge,          &kFaults,          &kKubeWrites,
+    &kRejectedPods,   &kRecords,       &kNodeHooks,
 };
 
 }  // namespace ullage::publishers::metric

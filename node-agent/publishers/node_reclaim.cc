@@ -131,6 +131,25 @@ Verdict Observing(const Report& report) {
   return {"Observing", "True", "AllSourcesRead", "every source was read"};
 }
 
+Verdict Relaxed(const Report& report) {
+  if (!report.plan.capacity.terms) {
+    return {"Relaxed", "Unknown", "NotObserved", report.plan.capacity.reason};
+  }
+  switch (report.plan.squeeze) {
+    case Squeeze::kNone:
+      break;
+    case Squeeze::kHold:
+      return {"Relaxed", "False", "Hold", "short of the buffer: nothing more is promised"};
+    case Squeeze::kShrink:
+      return {"Relaxed", "False", "Shrink", "memory is taken back from VMs that allow it"};
+    case Squeeze::kLimit:
+      return {"Relaxed", "False", "Limit", "VMs are limited, and migrated away"};
+    case Squeeze::kEvict:
+      return {"Relaxed", "False", "Evict", "VMs on reclaimed memory are evicted"};
+  }
+  return {"Relaxed", "True", "EnoughLeft", "the node has its buffer left"};
+}
+
 Verdict Policy(const NodeSample& node) {
   if (!node.policy_fault.empty()) return {"Policy", "False", "PolicyFailed", node.policy_fault};
   if (node.policy.empty()) {
@@ -243,7 +262,8 @@ k8s::NodeReclaim ReclaimOf(const Report& report, const k8s::NodeReclaimStatus& b
   }
   status.set_vm_count(static_cast<std::int32_t>(std::min<std::size_t>(snapshot.vms.size(), 65536)));
   for (const Named& named : ThatMatterMost(report)) SetVm(report, named, *status.add_vms());
-  for (const Verdict& verdict : {Safe(report, before), Observing(report), Policy(*snapshot.node)}) {
+  for (const Verdict& verdict :
+       {Safe(report, before), Observing(report), Policy(*snapshot.node), Relaxed(report)}) {
     AddCondition(verdict, before, snapshot.at.wall, status);
   }
   Shrink(object);

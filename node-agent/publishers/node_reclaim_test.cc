@@ -63,8 +63,17 @@ TEST(NodeReclaim, SaysWhatTheNodeHas) {
   EXPECT_EQ(status.vms(0).name(), "web");
   EXPECT_EQ(status.vms(0).returned(), "1536Mi");
   EXPECT_EQ(status.vms(0).hinting(), "on");
-  ASSERT_EQ(status.conditions_size(), 3);
+  ASSERT_EQ(status.conditions_size(), 4);
   for (const auto& condition : status.conditions()) EXPECT_EQ(condition.status(), "True");
+}
+
+TEST(NodeReclaim, SaysHowShortTheNodeIs) {
+  Report report = NodeReport();
+  report.plan.squeeze = Squeeze::kShrink;
+  const auto object = ReclaimOf(report, {});
+  EXPECT_EQ(ConditionOf(object, 3).type(), "Relaxed");
+  EXPECT_EQ(ConditionOf(object, 3).status(), "False");
+  EXPECT_EQ(ConditionOf(object, 3).reason(), "Shrink");
 }
 
 TEST(NodeReclaim, WhatIsUnknownIsAbsent) {

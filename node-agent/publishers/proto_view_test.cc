@@ -108,6 +108,13 @@ TEST(StateWord, WhatAPersonHasToLookAtComesFirst) {
   EXPECT_EQ(StateWord(vm), "idle");
   vm.resident = Bytes::GiB(2);
   EXPECT_EQ(StateWord(vm), "active");
+  vm.hybrid.balloon_wish = Bytes::MiB(600);
+  EXPECT_EQ(StateWord(vm), "active") << "it is not hybrid";
+  vm.spec.reclaim = Reclaim::kHybrid;
+  EXPECT_EQ(StateWord(vm), "squeezed");
+  vm.hybrid.needy = true;
+  EXPECT_EQ(StateWord(vm), "needy");
+  vm.hybrid = {};
   vm.hinting = Hinting::kUnknown;
   EXPECT_EQ(StateWord(vm), "unproven");
   vm.hinting = Hinting::kNotNegotiated;
@@ -136,6 +143,21 @@ TEST(Explain, AnswersInTheOrderOfAPersonsQuestions) {
                           HasSubstr("driver says (shown, not believed): it reports free pages, "
                                     "1.7 GiB so far, settle_ms=50."),
                           HasSubstr("counts with 218 MiB"), HasSubstr("nothing")));
+}
+
+TEST(Explain, TellsWhatIsTakenAndWhy) {
+  Report report = SampleReport();
+  VmState& vm = report.snapshot.vms[0];
+  vm.spec.reclaim = Reclaim::kHybrid;
+  vm.hybrid.balloon_wish = Bytes::MiB(600);
+  vm.leased = LeasedLimit{Bytes::MiB(700), {}, true};
+  report.plan.vms[0].hybrid = "it is idle";
+  const auto found = Explain(report, "web-1");
+  ASSERT_TRUE(found.ok());
+  EXPECT_THAT(found->lines(), testing::Contains("Its owner allows hybrid reclaim: it is idle. Its "
+                                                "balloon is to leave it 600 MiB. Its limit is 700 "
+                                                "MiB, and another program has changed it: left to "
+                                                "that one."));
 }
 
 TEST(Explain, TellsWhatTheGuestsDriverSaysAndWhatIsAmiss) {

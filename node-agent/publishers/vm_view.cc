@@ -80,6 +80,10 @@ std::string_view StateWord(const VmState& vm) {
     case Hinting::kOn:
       break;
   }
+  if (vm.spec.reclaim == Reclaim::kHybrid) {
+    if (vm.hybrid.needy) return "needy";
+    if (vm.hybrid.balloon_wish || vm.hybrid.limit_wish) return "squeezed";
+  }
   if (CameBack(vm)) return "returned";
   if (vm.hinting == Hinting::kUnknown) return "unproven";
   return *vm.resident < vm.promised * Permyriad{5000} ? "idle" : "active";
