@@ -156,9 +156,8 @@ Result<Pager::Outcome> Pager::StepOut(const Job& job) {
   const auto cold = cold_(job.process.id, step);
   Outcome outcome;
   if (!cold) {
-    if (cold.error().code() != Code::kNotFound) return cold.error();
     const auto taken = ReclaimByCgroup(job.process.cgroup, step);
-    if (!taken) return taken.error();
+    if (!taken) return cold.error().In(taken.error().message());
     outcome.taken = *taken;
     outcome.done = *taken >= job.wish || *taken == Bytes();
     return outcome;

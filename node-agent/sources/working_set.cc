@@ -47,7 +47,10 @@ Result<std::vector<host::AddressRange>> SampledProbe::TakeCold(const VmId& vm, B
   const std::lock_guard lock(work_);
   const auto found = vms_.find(vm);
   if (found == vms_.end()) return Error(Code::kNotFound, "no probe looks at this VM");
-  if (!found->second.sampler) return Error(Code::kUnavailable, found->second.fault);
+  if (!found->second.sampler) {
+    const std::string& fault = found->second.fault;
+    return Error(Code::kUnavailable, fault.empty() ? "not looked at yet" : fault);
+  }
   return found->second.sampler->TakeCold(amount, clock_.Now().boot);
 }
 
