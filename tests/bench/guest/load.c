@@ -5,6 +5,9 @@
 //   load drain MIB SECONDS DISK FILE touch MIB, say "touched", wait for a line, free it, say "freed"; then for
 //                                    SECONDS a write of 4 KiB to DISK each ms, late ones left out. FILE: a line
 //                                    for each write, when it began (us from the freeing) and the us that it took
+//   load hot MIB COLD FILE WAKE      touch MIB and COLD MIB, then read and write one byte of each page of MIB, ten
+//                                    times a second, for ever; FILE: the ms of each time. Once WAKE exists, COLD
+//                                    is touched once, and FILE gets the line "woke" and the seconds
 // faults prints the seconds that it took, saw those of each tooth, sleep left out.
 #include <errno.h>
 #include <fcntl.h>
@@ -125,6 +128,35 @@ static void Drain(size_t bytes, size_t seconds, const char *disk, const char *sa
   if (fclose(out) != 0) Die(samples);
 }
 
+static void Fill(volatile char *memory, size_t bytes) {
+  for (size_t page = 0; page < bytes; page += PAGE) {
+    // Something to compress, and no two pages alike.
+    for (size_t word = 0; word < 16; ++word) ((volatile uint32_t *)(memory + page))[word * 32] = (uint32_t)(page + word);
+  }
+}
+
+static void Hot(size_t hot_bytes, size_t cold_bytes, const char *file, const char *wake) {
+  volatile char *hot = Map(hot_bytes, MADV_NOHUGEPAGE);
+  volatile char *cold = Map(cold_bytes, MADV_NOHUGEPAGE);
+  Fill(hot, hot_bytes);
+  Fill(cold, cold_bytes);
+  FILE *out = fopen(file, "w");
+  if (out == NULL) Die(file);
+  setvbuf(out, NULL, _IOLBF, 0);
+  fputs("touched\n", out);
+  for (;;) {
+    const int64_t start = Now();
+    for (size_t page = 0; page < hot_bytes; page += PAGE) ++hot[page];
+    fprintf(out, "%.3f\n", (double)(Now() - start) / 1e6);
+    SleepUntil(start + 100000000);
+    if (access(wake, F_OK) != 0) continue;
+    const int64_t woken = Now();
+    Touch(cold, cold_bytes, PAGE);
+    fprintf(out, "woke %.6f\n", (double)(Now() - woken) / 1e9);
+    unlink(wake);
+  }
+}
+
 int main(int argc, char **argv) {
   const char *what = argc > 2 ? argv[1] : "";
   if (strcmp(what, "faults") == 0 && argc == 5) {
@@ -133,8 +165,11 @@ int main(int argc, char **argv) {
     Saw(Number(argv[2]) << 20, argv + 3);
   } else if (strcmp(what, "drain") == 0 && argc == 6) {
     Drain(Number(argv[2]) << 20, Number(argv[3]), argv[4], argv[5]);
+  } else if (strcmp(what, "hot") == 0 && argc == 6) {
+    Hot(Number(argv[2]) << 20, Number(argv[3]) << 20, argv[4], argv[5]);
   } else {
-    fputs("usage: load faults MIB ROUNDS WORKERS | saw MIB MS... | drain MIB SECONDS DISK FILE\n", stderr);
+    fputs("usage: load faults MIB ROUNDS WORKERS | saw MIB MS... | drain MIB SECONDS DISK FILE |"
+          " hot MIB COLD FILE WAKE\n", stderr);
     return 2;
   }
   return 0;
