@@ -79,20 +79,20 @@ class OurPolicy final : public Strategy {
       });
       states.push_back(
           old == known_.end()
-              ? Fresh(view, vm)
+              ? Fresh(vm)
               : std::move(snapshot_.vms[static_cast<std::size_t>(old - known_.begin())]));
     }
     known_ = std::move(known);
     snapshot_.vms = std::move(states);
   }
 
-  static VmState Fresh(const View& view, const Resident& vm) {
+  static VmState Fresh(const Resident& vm) {
     VmState state;
     state.spec.id = IdOf(vm);
     state.spec.guest_memory = vm.order.guest;
     const bool lent = vm.reclaimed > Bytes();
     state.spec.placement = lent ? Placement::kReclaimed : Placement::kStandard;
-    state.spec.reclaim = view.machine.swap > Bytes() ? Reclaim::kHybrid : Reclaim::kHints;
+    state.spec.reclaim = Reclaim::kHybrid;
     state.promised = lent ? vm.reclaimed : vm.order.limit;
     state.ordinary = state.promised - vm.reclaimed;
     state.reclaimed = vm.reclaimed;
