@@ -16,6 +16,7 @@
 #include "node-agent/agent/agent.h"
 #include "node-agent/agent/carried.h"
 #include "node-agent/agent/change_book.h"
+#include "node-agent/agent/history_file.h"
 #include "node-agent/agent/kubernetes.h"
 #include "node-agent/model/human.h"
 #include "node-agent/publishers/cluster_publisher.h"
@@ -93,10 +94,12 @@ void StartLog(const agent::Config& config) {
 }
 
 void TickUntilSignal(agent::Agent& agent, const agent::Config& config, const host::Clock& clock,
-                     const sigset_t& signals) {
+                     const sigset_t& signals, agent::HistoryFile& file) {
   BootTime next = clock.Now().boot;
   do {
     agent.Tick();
+    const Status kept = file.Keep(agent.histories(), clock.Now().boot);
+    if (!kept) spdlog::warn("the histories are not kept: {}", kept.error().message());
     next += config.tick;
     const BootTime now = clock.Now().boot;
     // After a stop (SIGSTOP, suspend) the missed ticks are not made up for.
@@ -203,7 +206,12 @@ void Live(agent::Agent& agent, const agent::Config& config, const agent::ChangeB
   }
   const Succession succession{config.state_dir + "/carried.json", boot_id};
   succession.Begin(agent, clock);
-  TickUntilSignal(agent, config, clock, signals);
+  agent::HistoryFile file(config.state_dir + "/histories.json", boot_id);
+  const Status restored = file.Restore(agent.histories(), clock.Now().boot);
+  if (!restored) spdlog::warn("begins without histories: {}", restored.error().message());
+  TickUntilSignal(agent, config, clock, signals, file);
+  const Status kept = file.Write(agent.histories());
+  if (!kept) spdlog::warn("the histories are not kept: {}", kept.error().message());
   succession.End(bulletin);
   if (!book.Changes().empty()) Restore(agent, config, clock);
   spdlog::info("ullage-agent: ending");

@@ -36,6 +36,9 @@ class Agent {
   /// What the agent before this one left; before the first tick.
   void Inherit(Inherited inherited) { previous_.carried.inherited = std::move(inherited); }
 
+  /// What the policy remembers, for whoever keeps it in a file.
+  policy::Histories& histories() { return policy_.histories(); }
+
   /// From now on no guest is to be set to anything. Ticks that follow put back what was set; true
   /// while there is something left that they can.
   void WishNothing() { wishes_ = false; }
