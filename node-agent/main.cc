@@ -325,7 +325,8 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   if (!node) return Fail(node.error());
   const bool writes = config.mode != Mode::kObserve;
   sources::Sources sources(sources::HostMemory(*roots, config.host_cgroup),
-                           sources::Charges(*roots), launchers, **node, **book);
+                           sources::Charges(*roots), sources::PodCharges(*roots), launchers, **node,
+                           **book);
   actuators::Hints hints(launchers, writes);
   actuators::GuestParameters parameters(launchers, **book, writes);
   publishers::Bulletin bulletin;

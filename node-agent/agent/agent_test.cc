@@ -161,7 +161,8 @@ class NodeAgentTest : public AgentTest {
     pod.vmi = VmId{"a"};
     node_.sample.pods = {pod};
     sources_ = std::make_unique<sources::Sources>(
-        sources::HostMemory(roots_, ""), sources::Charges(roots_), directory_, node_, *book_);
+        sources::HostMemory(roots_, ""), sources::Charges(roots_), sources::PodCharges(roots_),
+        directory_, node_, *book_);
     agent_ = std::make_unique<Agent>(
         config_, Agent::Parts{clock_, *sources_, hints_, parameters_, nullptr, bulletin_, {}});
   }
@@ -218,6 +219,18 @@ TEST_F(NodeAgentTest, CountsWhatThePodAskedFor) {
   EXPECT_EQ(report.snapshot.vms[0].promised, Bytes::MiB(1160));
   EXPECT_EQ(report.plan.capacity.unsold, Bytes::MiB(1840));
   EXPECT_EQ(report.mode, "publish");
+}
+
+TEST_F(NodeAgentTest, KeepsOnlyWhatAnotherPodDoesNotHold) {
+  PodSample pod;
+  pod.uid = "3f0c5c1e-0000-4000-8000-00000000000a";
+  pod.memory = Bytes::MiB(600);
+  node_.sample.pods.push_back(pod);
+  tree_.Write("proc/" + std::to_string(getpid()) + "/cgroup", "0::/\n");
+  const std::string folder = "cgroup/kubepods/pod" + pod.uid + "/";
+  tree_.Write(folder + "memory.current", std::to_string(Bytes::MiB(450).count()) + "\n");
+  tree_.Write(folder + "memory.stat", "active_file 0\ninactive_file 0\n");
+  EXPECT_EQ(Tick().plan.capacity.terms->not_ours, Bytes::MiB(150));
 }
 
 TEST_F(NodeAgentTest, DoesNoMoreThanThePolicyAllows) {

@@ -167,6 +167,21 @@ Result<std::string> MemoryCgroup::Pressure() const {
   return ReadFileAt(folder_.get(), "memory.pressure", kStatLimit);
 }
 
+Result<Bytes> MemoryCgroup::Cache() const {
+  const auto text = ReadFileAt(folder_.get(), "memory.stat", kStatLimit);
+  if (!text) return text.error().In(Printable(path_));
+  const std::string prefix = version_ == Version::kV2 ? "" : "total_";
+  Bytes cache;
+  for (const char* key : {"active_file", "inactive_file"}) {
+    const auto value = ParseKeyed(*text, prefix + key);
+    if (!value) return value.error().In("memory.stat").In(Printable(path_));
+    cache += *value;
+  }
+  if (version_ == Version::kV1) return cache;  // v1 does not say
+  const auto slab = ParseKeyed(*text, "slab_reclaimable");
+  return slab ? cache + *slab : cache;
+}
+
 Result<Bytes> MemoryCgroup::InactiveFile() const {
   auto text = ReadFileAt(folder_.get(), "memory.stat", kStatLimit);
   if (!text) return text.error().In(Printable(path_));

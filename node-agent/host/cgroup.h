@@ -48,6 +48,9 @@ class MemoryCgroup {
   Result<Faults> ReadFaults() const;
   /// The text of v2 memory.pressure. kGone on v1 and where the kernel has no PSI.
   Result<std::string> Pressure() const;
+  /// What of the usage the kernel gives up when memory is short, and MemAvailable therefore counts:
+  /// page cache (without shared memory) and, on v2, slab that can be reclaimed.
+  Result<Bytes> Cache() const;
   /// Page cache that no process uses right now: inactive_file (v1 total_inactive_file).
   Result<Bytes> InactiveFile() const;
 

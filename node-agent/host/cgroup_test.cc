@@ -130,6 +130,21 @@ TEST(MemoryCgroup, ReadsWhatIsChargedNow) {
   }
 }
 
+TEST(MemoryCgroup, CacheIsWhatMemAvailableCounts) {
+  const TemporaryTree tree;
+  tree.Write("v2/memory.current", "900\n");
+  tree.Write("v2/memory.stat",
+             "anon 100\nfile 500\nshmem 50\ninactive_file 300\nactive_file 150\n"
+             "slab_reclaimable 20\nslab_unreclaimable 10\n");
+  EXPECT_EQ(*MemoryCgroup::Open(tree.path("v2"))->Cache(), Bytes(470));
+  tree.Write("v1/memory.usage_in_bytes", "900\n");
+  tree.Write("v1/memory.stat",
+             "inactive_file 1\nactive_file 2\ntotal_inactive_file 30\ntotal_active_file 40\n");
+  EXPECT_EQ(*MemoryCgroup::Open(tree.path("v1"))->Cache(), Bytes(70));
+  tree.Write("v1/memory.stat", "total_inactive_file 30\n");
+  EXPECT_FALSE(MemoryCgroup::Open(tree.path("v1"))->Cache().ok()) << "half of it is not it";
+}
+
 TEST(MemoryCgroup, RefusesAFolderWithoutAccounting) {
   const TemporaryTree tree;
   tree.Write("g/cgroup.procs", "");

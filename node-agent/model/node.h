@@ -24,8 +24,9 @@ struct PodSample {
   Bytes reclaimable;        ///< effective request of ullage.io/reclaimable-memory
   std::optional<VmId> vmi;  ///< UID of the VMI whose launcher it is (kubevirt.io/created-by)
   std::string fault;        ///< what of it could not be read; what could is counted
-  /// What its cgroup charges, without page cache that no process uses: not available to others, so
-  /// it need not be kept for this pod once more. Absent: unknown.
+  /// What its cgroup charges, without what MemAvailable counts all the same (page cache,
+  /// reclaimable slab): not available to others, so it need not be kept for this pod once more.
+  /// Absent: unknown.
   std::optional<Bytes> working_set{};
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "node-agent/model/grants.h"
@@ -9,6 +10,7 @@
 #include "node-agent/sources/charges.h"
 #include "node-agent/sources/host_memory.h"
 #include "node-agent/sources/node_reader.h"
+#include "node-agent/sources/pod_charges.h"
 #include "node-agent/sources/qemu_directory.h"
 
 namespace ullage::sources {
@@ -37,10 +39,11 @@ class Sources {
         book_(&book),
         changes_(changes) {}
   /// On a Kubernetes node: what was promised is what its pods asked for.
-  Sources(HostMemory host, Charges charges, const QemuDirectory& directory, NodeReader& node,
-          const ChangeSource& changes)
+  Sources(HostMemory host, Charges charges, PodCharges pods, const QemuDirectory& directory,
+          NodeReader& node, const ChangeSource& changes)
       : host_(std::move(host)),
         charges_(std::move(charges)),
+        pods_(std::move(pods)),
         directory_(directory),
         node_(&node),
         changes_(changes) {}
@@ -58,6 +61,7 @@ class Sources {
     for (std::size_t i = 0; i < listing.vms.size(); ++i) {
       samples.vms.push_back({std::move(listing.vms[i]), std::move(charges[i])});
     }
+    if (pods_) pods_->Fill(now.boot, samples.node->pods);
     // The host last: a charge that grows meanwhile must not be seen as still available.
     samples.host = host_.Read();
     return samples;
@@ -77,6 +81,7 @@ class Sources {
 
   HostMemory host_;
   Charges charges_;
+  std::optional<PodCharges> pods_;  // with node_
   const QemuDirectory& directory_;
   const GrantBook* book_ = nullptr;  // one of the two
   NodeReader* node_ = nullptr;
