@@ -324,9 +324,10 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
        .hook = [&](const publishers::NodeHookCall& call) { OnHook(launchers, call); }});
   if (!node) return Fail(node.error());
   const bool writes = config.mode != Mode::kObserve;
-  sources::Sources sources(sources::HostMemory(*roots, config.host_cgroup),
-                           sources::Charges(*roots), sources::PodCharges(*roots), launchers, **node,
-                           **book);
+  sources::Sources sources(
+      sources::HostMemory(*roots, config.host_cgroup,
+                          sources::KubeletBounds(*roots, config.kubernetes.eviction_threshold)),
+      sources::Charges(*roots), sources::PodCharges(*roots), launchers, **node, **book);
   actuators::Hints hints(launchers, writes);
   actuators::GuestParameters parameters(launchers, **book, writes);
   publishers::Bulletin bulletin;

@@ -87,6 +87,7 @@ void ReadKubernetes(Section section, Config::Kubernetes& kubernetes) {
   section.Duration("increase_every", kubernetes.increase_every, milliseconds(0),
                    milliseconds(86400000));
   section.Size("dead_band", kubernetes.dead_band, Bytes(), Bytes::GiB(64));
+  section.Size("eviction_threshold", kubernetes.eviction_threshold, Bytes(), Bytes::GiB(1 << 16));
   section.End();
 }
 

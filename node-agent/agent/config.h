@@ -46,6 +46,8 @@ struct Config {
     std::string node_hook_socket;                  ///< KubeVirt's node hooks; empty: none
     milliseconds increase_every{60000};  ///< at least, between two increases of the resource
     Bytes dead_band = Bytes::MiB(128);   ///< a smaller increase is not written
+    /// The kubelet's evictionHard memory.available; 0: it does not evict for memory.
+    Bytes eviction_threshold = Bytes::MiB(100);
   } kubernetes;
 
   struct Guest {

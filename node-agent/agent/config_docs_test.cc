@@ -158,6 +158,7 @@ std::map<std::string, std::string> Values(const Config& config) {
           {"kubernetes.node_hook_socket", Show(config.kubernetes.node_hook_socket)},
           {"kubernetes.increase_every", Show(config.kubernetes.increase_every)},
           {"kubernetes.dead_band", Show(config.kubernetes.dead_band)},
+          {"kubernetes.eviction_threshold", Show(config.kubernetes.eviction_threshold)},
           {"guest.agent", Show(config.guest.agent)},
           {"guest.read_every", Show(config.guest.read_every)},
           {"guest.parameters", Show(policy.guest_parameters)},

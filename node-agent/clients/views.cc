@@ -106,6 +106,10 @@ void AppendSum(std::vector<std::string>& lines, const v1::CapacityTerms& terms,
   const auto row = [&](const char* sign, std::int64_t bytes, const char* what) {
     sum.rows.push_back({{sign}, {Signed(bytes)}, {what, Tone::kPlain}});
   };
+  if (terms.has_until_eviction()) {
+    row("", terms.until_eviction(), "are left before the kubelet evicts pods");
+  }
+  if (terms.has_pods_left()) row("", terms.pods_left(), "are left below the limit of all pods");
   row("", terms.available(), "available on the host, less its own reserve (A)");
   row("+", terms.recoverable(), "reclaim could win back in time (Rec)");
   row("-", terms.growth(), "the VMs may claim at any moment (sum of g)");

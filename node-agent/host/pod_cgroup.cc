@@ -98,6 +98,16 @@ Result<PodCgroup> PodOfCgroup(std::string_view path) {
   return Error(Code::kNotFound, "cgroup " + Printable(path, kShown) + ": belongs to no pod");
 }
 
+std::string AllPodsOf(const PodCgroup& pod) {
+  // PodOfCgroup took none for a pod's that has no such folder above it, itself or its class's.
+  std::string path = pod.path.substr(0, pod.path.rfind('/'));
+  std::string_view name = std::string_view(path).substr(path.rfind('/') + 1);
+  DropEnd(name, kSlice);
+  const std::string_view last = name.substr(name.rfind('-') + 1);
+  if (IsQosClass(last)) path.resize(path.rfind('/'));
+  return path;
+}
+
 Result<std::string> FindPodCgroup(const std::string& root, std::string_view uid) {
   if (!IsPodUid(uid)) return Error(Code::kInvalid, "'" + Printable(uid, 64) + "' is no pod's UID");
   const auto mounted = OpenDirectory(root);

@@ -30,6 +30,10 @@ struct PodCgroup {
 /// Source: Kubernetes, pkg/kubelet/cm (cgroup_manager_linux.go, pod_container_manager_linux.go).
 Result<PodCgroup> PodOfCgroup(std::string_view path);
 
+/// The cgroup of all of the kubelet's pods, by that of one: the folder kubepods or
+/// [<root>-]kubepods.slice above it.
+std::string AllPodsOf(const PodCgroup& pod);
+
 /// The reverse: the path, from its root, of the pod's own cgroup in the hierarchy mounted at
 /// `root`. Never looked for within another pod. kInvalid: `uid` is none; kNotFound, kExhausted: see
 /// FindFolder.

@@ -126,6 +126,21 @@ TEST(PodOfCgroup, RefusesAPodWithinAPod) {
   EXPECT_EQ(UidOf(outer + "/kubepods.slice/kubepods-pod" + kSystemdUid + ".slice"), "invalid");
 }
 
+TEST(AllPodsOf, IsTheFolderAboveTheClasses) {
+  const auto all = [](const std::string& path) {
+    const auto pod = PodOfCgroup(path);
+    return pod ? AllPodsOf(*pod) : pod.error().message();
+  };
+  const std::string uid = "3f0c5c1e-0000-4000-8000-00000000000a";
+  const std::string slice = "pod3f0c5c1e_0000_4000_8000_00000000000a.slice";
+  EXPECT_EQ(all("/kubepods/pod" + uid + "/c"), "/kubepods");
+  EXPECT_EQ(all("/lab/kubepods/burstable/pod" + uid), "/lab/kubepods");
+  EXPECT_EQ(all("/kubepods.slice/kubepods-" + slice), "/kubepods.slice");
+  EXPECT_EQ(all("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-" + slice + "/c"),
+            "/kubepods.slice");
+  EXPECT_EQ(all("/a.slice/a-kubepods.slice/a-kubepods-" + slice), "/a.slice/a-kubepods.slice");
+}
+
 TEST(FindPodCgroup, FindsItBelowAnyPrefix) {
   const TemporaryTree tree;
   const std::string pod =

@@ -13,15 +13,18 @@ namespace ullage {
 /// Every term of the capacity sum (docs/policy.md):
 ///   C1 = A + Rec − Σg − B − U − N     C2 = A + swap − Σ(L − R) − B − U − N
 struct CapacityTerms {
-  Bytes available;    ///< A: what the host has left, less its own reserve
-  Bytes recoverable;  ///< Rec: what reclaim could win back within the horizon
-  Bytes growth;       ///< Σg: what the VMs may claim within the horizon
-  Bytes buffer;       ///< B: for the one that claims most
-  Bytes unsold;       ///< U: memory that was never promised; ordinary admission still sells it
-  Bytes not_ours;     ///< N: promised to others that are no VMs, and not used by them
-  Bytes cap;          ///< K × total − Σ L
-  Bytes bound;        ///< C1, before the cap and before hysteresis
-  Bytes bound_full;   ///< C2: holds even if every guest wants all at once
+  Bytes available;  ///< A: what the host has left, less its own reserve, or the least of the two
+                    ///< below
+  std::optional<Bytes> until_eviction{};  ///< HostSample's
+  std::optional<Bytes> pods_left{};       ///< HostSample's
+  Bytes recoverable;                      ///< Rec: what reclaim could win back within the horizon
+  Bytes growth;                           ///< Σg: what the VMs may claim within the horizon
+  Bytes buffer;                           ///< B: for the one that claims most
+  Bytes unsold;      ///< U: memory that was never promised; ordinary admission still sells it
+  Bytes not_ours;    ///< N: promised to others that are no VMs, and not used by them
+  Bytes cap;         ///< K × total − Σ L
+  Bytes bound;       ///< C1, before the cap and before hysteresis
+  Bytes bound_full;  ///< C2: holds even if every guest wants all at once
 };
 
 /// What the forecasts were worth.

@@ -23,6 +23,11 @@ struct HostSample {
   std::optional<Bytes> swap_total{};             ///< SwapTotal
   std::optional<Bytes> swap_free{};              ///< SwapFree
   std::string fault;                             ///< why something is absent
+  /// On a Kubernetes node, what pods may still take: before the kubelet evicts some (MemTotal − the
+  /// root cgroup's working set − its threshold; below zero: it does), and below the limit of all of
+  /// them (kubepods' limit − its working set). Absent: no such bound is known.
+  std::optional<Bytes> until_eviction{};
+  std::optional<Bytes> pods_left{};
 };
 
 /// What the host charges to one VM: the memory cgroup of its QEMU. The only figure that memory

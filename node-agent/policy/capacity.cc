@@ -156,6 +156,11 @@ CapacityTerms Sum(const Snapshot& snapshot, const Forecast& forecast, const Plan
   CapacityTerms terms;
   const Bytes total = *snapshot.host.total;
   terms.available = *snapshot.host.available - params.reserve;
+  terms.until_eviction = snapshot.host.until_eviction;
+  terms.pods_left = snapshot.host.pods_left;
+  for (const auto& bound : {terms.until_eviction, terms.pods_left}) {
+    if (bound) terms.available = std::min(terms.available, *bound);
+  }
   const auto widened = static_cast<std::int64_t>(forecast.audit.width * 10000);
   terms.buffer = Buffer(snapshot, total, params) * Permyriad{10000 + widened};
   terms.recoverable = Recoverable(snapshot, forecast, params);

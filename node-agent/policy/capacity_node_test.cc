@@ -126,6 +126,21 @@ TEST(DecideOnANode, WhatWasInheritedIsWorthNothingLater) {
   EXPECT_FALSE(plan.carry.inherited);
 }
 
+TEST(DecideOnANode, TheKubeletsViewBoundsWhatIsAvailable) {
+  Snapshot snapshot = Node();
+  snapshot.host.until_eviction = Bytes::MiB(3600);
+  snapshot.host.pods_left = Bytes::MiB(3700);
+  EXPECT_EQ(Of(snapshot).terms->available.mib(), 3500) << "the machine has less";
+  snapshot.host.until_eviction = Bytes::MiB(3300);
+  EXPECT_EQ(Of(snapshot).terms->available.mib(), 3300);
+  EXPECT_EQ(Of(snapshot).terms->bound.mib(), 3300 - 200 - 400 - 1000 - 600);
+  snapshot.host.pods_left = Bytes::MiB(3200);
+  EXPECT_EQ(Of(snapshot).terms->available.mib(), 3200);
+  EXPECT_EQ(Of(snapshot).terms->until_eviction->mib(), 3300) << "each is shown";
+  snapshot.host.until_eviction = Bytes::MiB(-5);
+  EXPECT_EQ(Of(snapshot).additional, Bytes()) << "the kubelet evicts already";
+}
+
 TEST(DecideOnANode, WhatAnotherPodHoldsIsNotKeptForItOnceMore) {
   Snapshot snapshot = Node();
   snapshot.node->pods[2].working_set = Bytes::MiB(450);

@@ -87,6 +87,8 @@ void AddCapacity(const Capacity& capacity, std::vector<MetricFamily>& out) {
   const auto term = [](const char* name) { return Labels{{"term", name}}; };
   Family(metric::kTerm)
       .Add(terms.available, term("available"))
+      .Add(terms.until_eviction, term("until_eviction"))
+      .Add(terms.pods_left, term("pods_left"))
       .Add(terms.recoverable, term("recoverable"))
       .Add(terms.growth, term("growth"))
       .Add(terms.buffer, term("buffer"))

@@ -134,6 +134,8 @@ void FillCapacity(const Capacity& capacity, v1::Capacity& out) {
   if (!capacity.terms) return;
   v1::CapacityTerms& terms = *out.mutable_terms();
   terms.set_available(capacity.terms->available.count());
+  if (const auto& left = capacity.terms->until_eviction) terms.set_until_eviction(left->count());
+  if (const auto& left = capacity.terms->pods_left) terms.set_pods_left(left->count());
   terms.set_recoverable(capacity.terms->recoverable.count());
   terms.set_growth(capacity.terms->growth.count());
   terms.set_buffer(capacity.terms->buffer.count());

@@ -29,6 +29,8 @@ Result<Permyriad> ParsePressure(std::string_view text) {
 HostSample HostMemory::Read() {
   HostSample sample;
   Status status = ReadMachine(sample);
+  // The kubelet goes by the machine's own figures.
+  if (status.ok() && kubelet_) kubelet_->Read(sample);
   if (status.ok() && !cgroup_path_.empty()) status = ReadCgroup(sample);
   if (!status) {
     // Half a picture would let the machine's larger figures stand for the cgroup's.

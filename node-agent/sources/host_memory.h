@@ -7,6 +7,7 @@
 #include "node-agent/host/cgroup.h"
 #include "node-agent/host/file.h"
 #include "node-agent/model/sample.h"
+#include "node-agent/sources/kubelet_bounds.h"
 
 namespace ullage::sources {
 
@@ -15,9 +16,10 @@ namespace ullage::sources {
 /// Source: Documentation/filesystems/proc.rst (MemAvailable), Documentation/accounting/psi.rst.
 class HostMemory {
  public:
-  /// `cgroup`: absolute path of the bounding memory cgroup, empty for none.
-  HostMemory(host::Roots roots, std::string cgroup)
-      : roots_(std::move(roots)), cgroup_path_(std::move(cgroup)) {}
+  /// `cgroup`: absolute path of the bounding memory cgroup, empty for none. `kubelet`: on a node.
+  HostMemory(host::Roots roots, std::string cgroup,
+             std::optional<KubeletBounds> kubelet = std::nullopt)
+      : roots_(std::move(roots)), cgroup_path_(std::move(cgroup)), kubelet_(std::move(kubelet)) {}
 
   /// Never fails: what could not be read is absent, and `fault` says why.
   HostSample Read();
@@ -29,6 +31,7 @@ class HostMemory {
   host::Roots roots_;
   std::string cgroup_path_;
   std::optional<host::MemoryCgroup> cgroup_;
+  std::optional<KubeletBounds> kubelet_;
 };
 
 /// "some avg10=0.12 …" → 12 (1/10,000). kNotFound when there is no "some" line.

@@ -2,6 +2,7 @@
 #include "node-agent/sources/host_memory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "node-agent/host/temporary_tree.h"
 
@@ -59,6 +60,17 @@ TEST_F(HostMemoryTest, TheSmallerOfMachineAndCgroupCounts) {
   EXPECT_EQ(Make(tree_.path("host")).Read().available, Bytes::GiB(2));
   WriteCgroup("max\n", "0\n");
   EXPECT_EQ(Make(tree_.path("host")).Read().total, Bytes::GiB(4));
+}
+
+TEST_F(HostMemoryTest, TheKubeletGoesByTheMachinesFigures) {
+  WriteCgroup("1073741824\n", "268435456\n");
+  tree_.Write("proc/" + std::to_string(getpid()) + "/cgroup", "0::/\n");
+  tree_.Write("cgroup/memory.stat", "inactive_file 1048576\n");
+  const host::Roots roots{tree_.path("proc"), tree_.path("cgroup")};
+  HostMemory source(roots, tree_.path("host"), KubeletBounds(roots, Bytes::MiB(100)));
+  const HostSample sample = source.Read();
+  EXPECT_EQ(sample.until_eviction, Bytes::MiB(1024 + 1 - 100));
+  EXPECT_EQ(sample.free, Bytes::MiB(768)) << "the cgroup's";
 }
 
 TEST_F(HostMemoryTest, ACgroupThatCannotBeReadLeavesNothingKnown) {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "node-agent/host/cgroup.h"
+#include "node-agent/host/file.h"
+#include "node-agent/model/sample.h"
+
+namespace ullage::sources {
+
+/// What the kubelet goes by when memory is short: it sees less than MemAvailable has, because it
+/// counts page cache in use as taken, and it evicts VMs before the machine has to.
+/// Source: Kubernetes, "Node-pressure Eviction" (memory.available) and "Reserve Compute Resources".
+class KubeletBounds {
+ public:
+  /// `eviction_threshold`: evictionHard's memory.available; 0: this kubelet does not evict for it.
+  KubeletBounds(host::Roots roots, Bytes eviction_threshold)
+      : roots_(std::move(roots)), threshold_(eviction_threshold) {}
+
+  /// Sets until_eviction and pods_left of a sample that has the machine's own figures. What cannot
+  /// be read is absent, and the sample's fault says why; outside a pod no kubepods is known.
+  void Read(HostSample& sample);
+
+ private:
+  Result<Bytes> UntilEviction(const std::string& root, bool v1, const HostSample& machine);
+  Result<std::optional<Bytes>> PodsLeft(const std::string& root, const std::string& own);
+
+  host::Roots roots_;
+  Bytes threshold_;
+  std::optional<host::MemoryCgroup> machine_;  // v1: its root
+  std::optional<host::MemoryCgroup> pods_;
+};
+
+}  // namespace ullage::sources
