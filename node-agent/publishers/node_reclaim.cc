@@ -194,8 +194,9 @@ void Shrink(k8s::NodeReclaim& object) {
     const auto text = kube::WriteJson(object);
     return !text || text->size() <= kNodeReclaimLimit;
   };
-  while (status.vms_size() > 0 && !fits()) status.mutable_vms()->RemoveLast();
-  if (fits()) return;
+  bool small = fits();
+  for (; !small && status.vms_size() > 0; small = fits()) status.mutable_vms()->RemoveLast();
+  if (small) return;
   for (auto& condition : *status.mutable_conditions()) {
     condition.set_message(host::Printable(condition.message(), kShortMessage));
   }
