@@ -248,7 +248,7 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   publishers::Bulletin bulletin;
   const publishers::Recorder recorder({config.state_dir, Warn}, bulletin);
   publishers::Metrics metrics(bulletin, clock);
-  metrics.Also({.recorder = &recorder});
+  metrics.Also({.recorder = &recorder, .qemus = [&] { return directory->Counters(); }});
   const auto fronts = Serve(config, bulletin, metrics, clock, &gate, recorder);
   if (!fronts) return Fail(fronts.error());
 
@@ -342,7 +342,10 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   // At its end it takes back what is published.
   const publishers::ClusterPublisher publisher(telling, (*node)->client(), bulletin);
   publishers::Metrics metrics(bulletin, clock);
-  metrics.Also({.cluster = &publisher, .recorder = &recorder, .hooks = (*node)->hooks()});
+  metrics.Also(
+      {.cluster = &publisher, .recorder = &recorder, .hooks = (*node)->hooks(), .qemus = [&] {
+         return launchers.Counters();
+       }});
   const auto fronts = Serve(config, bulletin, metrics, clock, nullptr, recorder);
   if (!fronts) return Fail(fronts.error());
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,

@@ -11,6 +11,7 @@
 
 #include "node-agent/host/clock.h"
 #include "node-agent/host/file.h"
+#include "node-agent/model/directory_counters.h"
 #include "node-agent/model/result.h"
 #include "node-agent/model/vm.h"
 #include "qemu-backend/backoff.h"
@@ -36,20 +37,6 @@ struct LibvirtOptions {
   milliseconds guest_read_every{10000};         ///< between two readings of a driver's counters
   std::vector<std::string> guest_parameters{};  ///< … and of these parameters of it
   host::Roots roots;
-};
-
-/// Since the start. For metrics.
-struct DirectoryCounters {
-  std::uint64_t questions = 0;        ///< put to libvirt and QEMUs
-  std::uint64_t failures = 0;         ///< answered with an error
-  std::uint64_t late = 0;             ///< answered after the deadline
-  std::uint64_t connections = 0;      ///< opened for QEMUs, reconnects included
-  std::uint64_t resets = 0;           ///< guest resets seen
-  std::uint64_t implausible = 0;      ///< figures of guests that cannot be true
-  std::uint64_t guest_questions = 0;  ///< put to guest agents
-  std::uint64_t guest_failures = 0;   ///< answered with an error, or not at all
-  std::uint64_t guest_late = 0;       ///< answered after the deadline
-  std::uint64_t guest_refused = 0;    ///< answers, or parts of them, that made no sense
 };
 
 /// What all threads of a directory share, of LauncherDirectory those of one VM; it lives for as

@@ -179,6 +179,26 @@ void AddHooks(const NodeHookCounts& counts, std::vector<MetricFamily>& out) {
       .MoveTo(out);
 }
 
+void AddQemus(const DirectoryCounters& counts, std::vector<MetricFamily>& out) {
+  const auto add = [](Family& family, std::uint64_t count, Labels labels) {
+    family.Add(static_cast<double>(count), std::move(labels));
+  };
+  Family questions(metric::kQuestions);
+  add(questions, counts.questions, {{"to", "qemu"}});
+  add(questions, counts.guest_questions, {{"to", "guest-agent"}});
+  Family faults(metric::kAnswerFaults);
+  add(faults, counts.failures, {{"to", "qemu"}, {"fault", "failed"}});
+  add(faults, counts.late, {{"to", "qemu"}, {"fault", "late"}});
+  add(faults, counts.implausible, {{"to", "qemu"}, {"fault", "nonsense"}});
+  add(faults, counts.guest_failures, {{"to", "guest-agent"}, {"fault", "failed"}});
+  add(faults, counts.guest_late, {{"to", "guest-agent"}, {"fault", "late"}});
+  add(faults, counts.guest_refused, {{"to", "guest-agent"}, {"fault", "nonsense"}});
+  questions.MoveTo(out);
+  faults.MoveTo(out);
+  Family(metric::kConnections).Add(static_cast<double>(counts.connections)).MoveTo(out);
+  Family(metric::kGuestResets).Add(static_cast<double>(counts.resets)).MoveTo(out);
+}
+
 }  // namespace
 
 void Metrics::Count(const Report& report) {
@@ -221,6 +241,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   if (sources_.cluster != nullptr) AddCluster(*sources_.cluster, out);
   if (sources_.recorder != nullptr) AddRecorder(sources_.recorder->Counts(), out);
   if (sources_.hooks != nullptr) AddHooks(sources_.hooks->Counts(), out);
+  if (sources_.qemus) AddQemus(sources_.qemus(), out);
   return out;
 }
 

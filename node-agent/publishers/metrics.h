@@ -6,9 +6,11 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <vector>
 
 #include "node-agent/host/clock.h"
+#include "node-agent/model/directory_counters.h"
 #include "node-agent/publishers/bulletin.h"
 
 namespace ullage::publishers {
@@ -22,6 +24,7 @@ struct MetricsSources {
   const ClusterPublisher* cluster = nullptr;
   const Recorder* recorder = nullptr;
   const NodeHookServer* hooks = nullptr;
+  std::function<DirectoryCounters()> qemus{};  ///< called by any thread; empty: nobody asks QEMUs
 };
 
 /// Builds every series of metrics_table.h from the latest report when somebody scrapes; between

@@ -98,6 +98,16 @@ inline constexpr Info kRecords{
 inline constexpr Info kNodeHooks{"ullage_node_hook_calls_total", "counter", "point",
                                  "Calls of KubeVirt's node hooks by their point."};
 
+inline constexpr Info kQuestions{"ullage_questions_total", "counter", "to",
+                                 "Questions put to QEMUs, through libvirt, and to guests' agents."};
+inline constexpr Info kAnswerFaults{
+    "ullage_answer_faults_total", "counter", "to, fault",
+    "Answers that failed, came after the deadline or made no sense; one may do several."};
+inline constexpr Info kConnections{"ullage_libvirt_connections_total", "counter", "",
+                                   "Connections opened to libvirt for one QEMU, also anew."};
+inline constexpr Info kGuestResets{"ullage_guest_resets_total", "counter", "",
+                                   "Resets of guests that libvirt told of."};
+
 inline constexpr std::array kTable{
     &kHostTotal,      &kHostAvailable, &kHostFree,         &kHostPressure,    &kPromised,
     &kGranted,        &kAdditional,    &kPublished,        &kUnsold,          &kTerm,
@@ -105,7 +115,8 @@ inline constexpr std::array kTable{
     &kVmPromised,     &kVmResident,    &kVmSwapped,        &kVmReturned,      &kVmGrowth,
     &kVmHinting,      &kVmAgent,       &kVmGuestReporting, &kVmGuestReported, &kVmGuestErrors,
     &kVmGuestBalloon, &kTicks,         &kTickAge,          &kFaults,          &kKubeWrites,
-    &kRejectedPods,   &kRecords,       &kNodeHooks,
+    &kRejectedPods,   &kRecords,       &kNodeHooks,        &kQuestions,       &kAnswerFaults,
+    &kConnections,    &kGuestResets,
 };
 
 }  // namespace ullage::publishers::metric

@@ -157,7 +157,7 @@ TEST(Metrics, EverySeriesIsDeclaredWithItsLabels) {
   const auto hooks = NodeHookServer::Start({.socket = tree.path("hooks")}, deaf);
   ASSERT_TRUE(hooks.ok()) << hooks.error().message();
   Metrics metrics(bulletin, clock);
-  metrics.Also({&cluster, &recorder, hooks->get()});
+  metrics.Also({&cluster, &recorder, hooks->get(), [] { return DirectoryCounters(); }});
   Report report = SampleReport();
   report.snapshot.vms[0].swapped = Bytes();
   report.snapshot.node = NodeSample{};
@@ -175,6 +175,42 @@ TEST(Metrics, EverySeriesIsDeclaredWithItsLabels) {
     }
     EXPECT_EQ(labels, (*info)->labels) << family.name;
   }
+}
+
+TEST(Metrics, CountsWhatQemusAndGuestsAnswered) {
+  const Bulletin bulletin;
+  const FakeClock clock;
+  Metrics metrics(bulletin, clock);
+  metrics.Also({.qemus = [] {
+    return DirectoryCounters{.questions = 1,
+                             .failures = 2,
+                             .late = 3,
+                             .connections = 4,
+                             .resets = 5,
+                             .implausible = 6,
+                             .guest_questions = 7,
+                             .guest_failures = 8,
+                             .guest_late = 9,
+                             .guest_refused = 10};
+  }});
+  std::map<std::string, double> series;
+  for (const auto& family : metrics.Collect()) {
+    for (const auto& one : family.metric) {
+      std::string name = family.name;
+      for (const auto& label : one.label) name += " " + label.value;
+      series[name] = one.counter.value;
+    }
+  }
+  EXPECT_EQ(series["ullage_questions_total qemu"], 1);
+  EXPECT_EQ(series["ullage_questions_total guest-agent"], 7);
+  EXPECT_EQ(series["ullage_answer_faults_total qemu failed"], 2);
+  EXPECT_EQ(series["ullage_answer_faults_total qemu late"], 3);
+  EXPECT_EQ(series["ullage_answer_faults_total qemu nonsense"], 6);
+  EXPECT_EQ(series["ullage_answer_faults_total guest-agent failed"], 8);
+  EXPECT_EQ(series["ullage_answer_faults_total guest-agent late"], 9);
+  EXPECT_EQ(series["ullage_answer_faults_total guest-agent nonsense"], 10);
+  EXPECT_EQ(series["ullage_libvirt_connections_total"], 4);
+  EXPECT_EQ(series["ullage_guest_resets_total"], 5);
 }
 
 }  // namespace
