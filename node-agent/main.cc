@@ -18,6 +18,7 @@
 #include "node-agent/agent/change_book.h"
 #include "node-agent/agent/history_file.h"
 #include "node-agent/agent/kubernetes.h"
+#include "node-agent/host/unix_socket.h"
 #include "node-agent/model/human.h"
 #include "node-agent/publishers/cluster_publisher.h"
 #include "node-agent/publishers/grpc_server.h"
@@ -93,6 +94,22 @@ void StartLog(const agent::Config& config) {
   spdlog::flush_on(spdlog::level::info);
 }
 
+// The host may run short between two ticks. True when a signal came.
+bool RestUntil(BootTime& next, agent::Agent& agent, const host::Clock& clock,
+               const sigset_t& signals) {
+  constexpr milliseconds kBetweenLooks{250};
+  for (;;) {
+    const auto rest = next - clock.Now().boot;
+    if (WaitForSignal(signals, std::min<std::chrono::nanoseconds>(rest, kBetweenLooks)))
+      return true;
+    const BootTime now = clock.Now().boot;
+    if (now >= next) return false;
+    if (!agent.HostIsShort()) continue;
+    next = now;
+    return false;
+  }
+}
+
 void TickUntilSignal(agent::Agent& agent, const agent::Config& config, const host::Clock& clock,
                      const sigset_t& signals, agent::HistoryFile& file) {
   BootTime next = clock.Now().boot;
@@ -104,7 +121,8 @@ void TickUntilSignal(agent::Agent& agent, const agent::Config& config, const hos
     const BootTime now = clock.Now().boot;
     // After a stop (SIGSTOP, suspend) the missed ticks are not made up for.
     if (next < now) next = now;
-  } while (!WaitForSignal(signals, next - clock.Now().boot));
+    if (RestUntil(next, agent, clock, signals)) return;
+  } while (true);
 }
 
 // Which parameters of guests' drivers to look at: what is wanted, and what may have to be undone.
@@ -199,11 +217,8 @@ struct Succession {
 
 // Ticks until a signal comes, and leaves nothing behind in guests.
 void Live(agent::Agent& agent, const agent::Config& config, const agent::ChangeBook& book,
-          const host::Clock& clock, const sigset_t& signals, const std::string& boot_id,
-          const publishers::Bulletin& bulletin) {
-  if (config.mode == Mode::kReclaim) {
-    spdlog::warn("mode reclaim does what publish does: this version takes no memory from a guest");
-  }
+          const agent::Taking& taking, const host::Clock& clock, const sigset_t& signals,
+          const std::string& boot_id, const publishers::Bulletin& bulletin) {
   const Succession succession{config.state_dir + "/carried.json", boot_id};
   succession.Begin(agent, clock);
   agent::HistoryFile file(config.state_dir + "/histories.json", boot_id);
@@ -213,7 +228,7 @@ void Live(agent::Agent& agent, const agent::Config& config, const agent::ChangeB
   const Status kept = file.Write(agent.histories());
   if (!kept) spdlog::warn("the histories are not kept: {}", kept.error().message());
   succession.End(bulletin);
-  if (!book.Changes().empty()) Restore(agent, config, clock);
+  if (!book.Changes().empty() || taking.taker().Owes()) Restore(agent, config, clock);
   spdlog::info("ullage-agent: ending");
 }
 
@@ -224,6 +239,20 @@ Result<std::unique_ptr<agent::ChangeBook>> OpenBook(const agent::Config& config,
     spdlog::warn("changes in guests: {}", (*book)->trouble());
   }
   return book;
+}
+
+// Beside the socket, in memory: of this boot, and no disk is written at each tick. `sources`
+// outlives it.
+Result<std::unique_ptr<agent::Taking>> OpenTaking(
+    const agent::Config& config, const std::string& boot_id, const host::Roots& roots,
+    actuators::BalloonSetter& setter, const sources::Sources& sources, const std::string& keeper) {
+  auto taking = agent::Taking::Open(
+      {host::FolderOf(config.socket), boot_id, roots, config.mode == Mode::kReclaim ? keeper : ""},
+      setter, [&sources](const VmId& vm) { return sources.CgroupOf(vm); });
+  if (taking && !(*taking)->trouble().empty()) {
+    spdlog::warn("what was taken: {}", (*taking)->trouble());
+  }
+  return taking;
 }
 
 int RunStandalone(const agent::Config& config, const sigset_t& signals) {
@@ -252,11 +281,14 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   const auto fronts = Serve(config, bulletin, metrics, clock, &gate, recorder);
   if (!fronts) return Fail(fronts.error());
 
+  const auto taking = OpenTaking(config, *boot_id, roots, *directory, sources,
+                                 agent::KeeperBesideThisProgram(roots));
+  if (!taking) return Fail(taking.error());
   agent::Agent agent(config, {clock, sources, hints, parameters, &gate, bulletin,
-                              [&](const Report& report) { metrics.Count(report); }});
+                              [&](const Report& report) { metrics.Count(report); }, taking->get()});
   spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
                config.libvirt.uri, config.socket, config.listen.empty() ? "off" : config.listen);
-  Live(agent, config, **book, clock, signals, *boot_id, bulletin);
+  Live(agent, config, **book, **taking, clock, signals, *boot_id, bulletin);
   bulletin.Close();
   return 0;
 }
@@ -348,11 +380,14 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
        }});
   const auto fronts = Serve(config, bulletin, metrics, clock, nullptr, recorder);
   if (!fronts) return Fail(fronts.error());
+  // The chart runs ullage-lease in a container of its own.
+  const auto taking = OpenTaking(config, *boot_id, *roots, launchers, sources, "");
+  if (!taking) return Fail(taking.error());
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
-                              [&](const Report& report) { metrics.Count(report); }});
+                              [&](const Report& report) { metrics.Count(report); }, taking->get()});
   spdlog::info("ullage-agent: mode {}, node {}, socket {}, metrics {}", Name(config.mode),
                (*node)->name(), config.socket, config.listen.empty() ? "off" : config.listen);
-  Live(agent, config, **book, clock, signals, *boot_id, bulletin);
+  Live(agent, config, **book, **taking, clock, signals, *boot_id, bulletin);
   bulletin.Close();
   return 0;
 }

@@ -13,16 +13,25 @@ namespace ullage::agent {
 void Agent::Tick() {
   const Moment now = parts_.clock.Now();
   DiscardGap(now.boot);
+  if (parts_.taking != nullptr) parts_.taking->Beat(now.boot);
   Samples samples = parts_.sources.Read(now);
+  if (parts_.taking != nullptr) samples.leased = parts_.taking->taker().Leased(now.boot);
   Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
   const NodeSample* node = snapshot.node ? &*snapshot.node : nullptr;
   const Mode mode = Allowed(node);
-  Plan plan = policy_.Decide(snapshot, Rules(node));
+  const PolicyParams rules = Rules(node);
+  reserve_ = rules.reserve;
+  Plan plan = policy_.Decide(snapshot, rules);
   parts_.hints.MayWrite(mode != Mode::kObserve);
   parts_.parameters.MayWrite(mode != Mode::kObserve);
   auto outcomes = parts_.hints.Apply(plan, now.boot);
   for (Outcome& outcome : parts_.parameters.Apply(plan, now.boot)) {
     outcomes.push_back(std::move(outcome));
+  }
+  if (parts_.taking != nullptr) {
+    for (Outcome& outcome : parts_.taking->taker().Apply(snapshot, plan, mode)) {
+      outcomes.push_back(std::move(outcome));
+    }
   }
   previous_ = Remember(snapshot, plan);
 
@@ -65,7 +74,22 @@ Mode Agent::Allowed(const NodeSample* node) const {
   return std::min(config_.mode, *node->max_mode);
 }
 
+// By the terms of the last tick: its buffer is what the host has to keep.
+bool Agent::HostIsShort() {
+  const auto& terms = last_->plan.capacity.terms;
+  if (!terms || terms->available < terms->buffer) return false;
+  const HostSample host = parts_.sources.LookAtHost();
+  if (!host.available) return false;
+  return *host.available - reserve_ < terms->buffer;
+}
+
+void Agent::WishNothing() {
+  wishes_ = false;
+  if (parts_.taking != nullptr) parts_.taking->taker().Release();
+}
+
 bool Agent::Restores() const {
+  if (parts_.taking != nullptr && parts_.taking->taker().Owes()) return true;
   return std::any_of(last_->outcomes.begin(), last_->outcomes.end(), [](const Outcome& outcome) {
     return outcome.action.kind == Action::Kind::kRestoreGuestParameter &&
            outcome.state == Outcome::State::kQueued;

@@ -8,6 +8,7 @@
 #include "node-agent/actuators/hints.h"
 #include "node-agent/agent/config.h"
 #include "node-agent/agent/gate.h"
+#include "node-agent/agent/taking.h"
 #include "node-agent/host/clock.h"
 #include "node-agent/policy/policy.h"
 #include "node-agent/publishers/bulletin.h"
@@ -27,6 +28,7 @@ class Agent {
     Gate* gate;  ///< null on a Kubernetes node, where the scheduler admits
     publishers::Bulletin& bulletin;
     std::function<void(const Report&)> count;  ///< metrics that count ticks, not scrapes
+    Taking* taking = nullptr;                  ///< null: nothing is ever taken
   };
   Agent(const Config& config, Parts parts) : config_(config), parts_(std::move(parts)) {}
 
@@ -39,9 +41,13 @@ class Agent {
   /// What the policy remembers, for whoever keeps it in a file.
   policy::Histories& histories() { return policy_.histories(); }
 
-  /// From now on no guest is to be set to anything. Ticks that follow put back what was set; true
-  /// while there is something left that they can.
-  void WishNothing() { wishes_ = false; }
+  /// Whether the host has become short since the last tick, that saw no such thing: a cheap look,
+  /// so that the next tick need not wait for its time.
+  bool HostIsShort();
+
+  /// From now on no guest is to be set to anything, and nothing to be taken. Ticks that follow put
+  /// back what was set; true while there is something left that they can.
+  void WishNothing();
   bool Restores() const;
 
  private:
@@ -54,6 +60,7 @@ class Agent {
   bool wishes_ = true;
   Parts parts_;
   policy::Policy policy_;
+  Bytes reserve_;  ///< of the last tick's rules
   Snapshot previous_;
   std::shared_ptr<const Report> last_ = std::make_shared<Report>();
 };

@@ -110,6 +110,64 @@ class AgentTest : public testing::Test {
   std::shared_ptr<const Report> last_;
 };
 
+class FakeBalloons final : public actuators::BalloonSetter {
+ public:
+  Status SetBalloon(const VmId& vm, Bytes left) override {
+    calls.push_back(vm.value + " " + std::to_string(left.mib()));
+    return Ok();
+  }
+  std::vector<std::string> calls;
+};
+
+TEST_F(AgentTest, WhatAnEarlierAgentTookIsGivenBack) {
+  AddVm("a", 7, 300);
+  directory_.listing.vms[0].spec.reclaim = Reclaim::kHybrid;
+  directory_.listing.vms[0].guest.balloon = Bytes::MiB(512);
+  tree_.Write("cgroup/a/memory.high", "419430400\n");
+  const auto file =
+      host::LeasableFile::Open(roots_, tree_.path("cgroup/a"), 0, host::kHigh).value().inode();
+  ASSERT_TRUE(host::MakeDirectories(tree_.path("state"), 0700).ok());
+  {
+    auto earlier = host::LeaseBook::Open(tree_.path("state"), "boot");
+    ASSERT_TRUE(earlier
+                    ->Change([&](host::Leases& leases) {
+                      leases.balloons["a"] = Bytes::MiB(1024);
+                      leases.values[{"a", "memory.high"}] = {
+                          tree_.path("cgroup/a"), file, {}, {}, Bytes::MiB(400)};
+                    })
+                    .ok());
+  }
+  FakeBalloons balloons;
+  const auto taking = Taking::Open({tree_.path("state"), "boot", roots_, ""}, balloons,
+                                   [&](const VmId& vm) { return sources_->CgroupOf(vm); });
+  ASSERT_TRUE(taking.ok());
+  agent_ = std::make_unique<Agent>(
+      config_,
+      Agent::Parts{
+          clock_, *sources_, hints_, parameters_, gate_.get(), bulletin_, {}, taking->get()});
+  const Report& first = Tick();
+  EXPECT_EQ(first.snapshot.vms[0].leased->limit, Bytes::MiB(400)) << "seen before it is undone";
+  EXPECT_EQ(host::ReadFile(tree_.path("cgroup/a/memory.high"), 100).value(), "max");
+  EXPECT_EQ(balloons.calls, std::vector<std::string>{"a 1024"});
+  EXPECT_EQ(host::FeelPulse(tree_.path("state"))->beat, clock_.now.boot);
+  agent_->WishNothing();
+  EXPECT_TRUE(agent_->Restores()) << "the guest has not followed yet";
+  directory_.listing.vms[0].guest.balloon = Bytes::MiB(1024);
+  Tick();
+  EXPECT_FALSE(agent_->Restores());
+}
+
+TEST_F(AgentTest, SeesBetweenTwoTicksThatTheHostRunsShort) {
+  EXPECT_FALSE(agent_->HostIsShort()) << "nothing is known yet";
+  AddVm("a", 7, 300);
+  Tick();
+  EXPECT_FALSE(agent_->HostIsShort());
+  tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 0 kB\nMemAvailable: 40000 kB\n");
+  EXPECT_TRUE(agent_->HostIsShort());
+  Tick();
+  EXPECT_FALSE(agent_->HostIsShort()) << "the tick knows: no second one in between";
+}
+
 TEST_F(AgentTest, MemoryThatComesBackBecomesAnExtraVm) {
   for (const auto& [id, pid] : {std::pair{"a", 7}, {"b", 8}, {"c", 9}}) AddVm(id, pid, 1000);
   tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 0 kB\nMemAvailable: 400000 kB\n");

@@ -14,7 +14,7 @@ namespace ullage::lease {
 class Keeper {
  public:
   struct Options {
-    std::string folder;    ///< the agent's state_dir
+    std::string folder;    ///< where the agent keeps its book: its socket's folder
     host::Roots roots;     ///< nothing outside `cgroup` is ever written
     seconds patience{10};  ///< an agent that lives and has not breathed for this long is stuck
     std::string boot_id;

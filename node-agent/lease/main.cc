@@ -18,7 +18,7 @@ constexpr int kUsage = 2;
 constexpr timespec kRest{1, 0};
 
 struct Flags {
-  std::string state_dir = "/run/ullage";
+  std::string folder = "/run/ullage";
   host::Roots roots;
   bool detach = false;
   bool leave = false;  // end when no agent lives and nothing is left to undo
@@ -28,7 +28,7 @@ int Usage() {
   std::fputs(
       "usage: ullage-lease [--state DIR] [--cgroup DIR] [--proc DIR] [--leave] [--detach]\n"
       "Takes the agent's leased limits away once the agent does not breathe any more.\n"
-      "  --state DIR   the agent's state_dir (/run/ullage)\n"
+      "  --state DIR   the folder of the agent's socket (/run/ullage)\n"
       "  --cgroup DIR  the hierarchy in which it may write\n"
       "  --leave       end when no agent lives and nothing is left to undo\n"
       "  --detach      go on in the background, in a session of its own\n",
@@ -39,7 +39,7 @@ int Usage() {
 bool Read(int argc, char** argv, Flags& flags) {
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
-    std::string* const value = name == "--state"    ? &flags.state_dir
+    std::string* const value = name == "--state"    ? &flags.folder
                                : name == "--cgroup" ? &flags.roots.cgroup
                                : name == "--proc"   ? &flags.roots.proc
                                                     : nullptr;
@@ -73,12 +73,12 @@ int Run(const Flags& flags, const sigset_t& signals) {
     Say(boot_id.error().message());
     return 1;
   }
-  const auto sole = host::KeeperLock(flags.state_dir);
+  const auto sole = host::KeeperLock(flags.folder);
   if (!sole) {
     Say(sole.error().message());
     return sole.error().code() == Code::kExists ? 0 : 1;
   }
-  Keeper keeper({flags.state_dir, flags.roots, seconds(10), *boot_id});
+  Keeper keeper({flags.folder, flags.roots, seconds(10), *boot_id});
   bool leave = flags.leave;
   bool met = false;  // an agent that has just started us may not hold its lock yet, or any more
   std::string last;

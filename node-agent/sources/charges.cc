@@ -109,6 +109,11 @@ ChargeSample Charges::ReadOne(const QemuFacts& vm, Entry& entry) const {
   return sample;
 }
 
+std::string Charges::PathOf(const VmId& vm) const {
+  const auto known = entries_.find(vm);
+  return known == entries_.end() || !known->second.cgroup ? "" : known->second.path;
+}
+
 std::vector<ChargeSample> Charges::Read(const std::vector<QemuFacts>& vms) {
   std::map<VmId, Entry> kept;
   std::vector<ChargeSample> samples;

@@ -26,6 +26,9 @@ class Charges {
   /// The charge is read each time. Of the kernel's own peak nothing is lost by looking seldom; what
   /// is swapped is looked for as well whenever so much of the charge has gone that it may be there.
   std::vector<ChargeSample> Read(const std::vector<QemuFacts>& vms);
+  /// The absolute path of what charged `vm` at the last reading; empty: none was found. Whose it
+  /// is, its inode says (ChargeSample.cgroup).
+  std::string PathOf(const VmId& vm) const;
 
  private:
   struct Entry {

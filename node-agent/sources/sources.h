@@ -67,6 +67,11 @@ class Sources {
     return samples;
   }
 
+  /// Charges::PathOf.
+  std::string CgroupOf(const VmId& vm) const { return charges_.PathOf(vm); }
+  /// The host's memory alone, between two ticks.
+  HostSample LookAtHost() { return host_.Read(); }
+
  private:
   void ReadGrants(Samples& samples) {
     if (node_ != nullptr) {

@@ -150,7 +150,8 @@ AgentInLab::AgentInLab(const Lab& lab, const std::string& more_config) : lab_(la
 
 void AgentInLab::Configure(const std::string& more_config) const {
   std::ofstream(lab_.dir() + "/agent.yaml")
-      << "mode: publish\ntick: 200ms\nsocket: /run/libvirt/ullage/agent.sock\n"
+      << (more_config.starts_with("mode:") ? "" : "mode: publish\n")
+      << "tick: 200ms\nsocket: /run/libvirt/ullage/agent.sock\n"
       << "state_dir: " << lab_.dir() << "/state/agent\nlisten: 127.0.0.1:0\n"
       << "host: {cgroup: " << lab_.host_cgroup() << ", reserve: 0}\n"
       << "libvirt: {refresh: 500ms, proof_period: 1s, list_period: 1s, deadline: 1500ms}\n"
