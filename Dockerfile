@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Two images: `agent` (ullage-agent and ullagectl) and `domain-hook` (KubeVirt's sidecar). Each holds
-# its programs and the libraries that they load, nothing else: no shell, no package manager.
+# Two images: `agent` (ullage-agent, ullage-lease, ullagectl) and `domain-hook` (KubeVirt's sidecar).
+# Each holds its programs and the libraries that they load, nothing else: no shell, no package manager.
 #
 #   buildah bud --isolation chroot --target agent --tag ullage .
 #   buildah bud --isolation chroot --target domain-hook --tag ullage-domain-hook .
@@ -22,7 +22,8 @@ COPY qemu-backend qemu-backend
 ENV CCACHE_DIR=/var/cache/ccache
 RUN cmake --preset demo >/dev/null && \
     ninja -C build/demo ullage-agent ullagectl ullage-domain-hook && \
-    scripts/lib/image-tree /tree/agent build/demo/bin/ullage-agent build/demo/bin/ullagectl && \
+    scripts/lib/image-tree /tree/agent build/demo/bin/ullage-agent build/demo/bin/ullage-lease \
+        build/demo/bin/ullagectl && \
     scripts/lib/image-tree /tree/domain-hook build/demo/bin/ullage-domain-hook
 
 FROM scratch AS domain-hook
