@@ -255,6 +255,24 @@ Result<std::unique_ptr<agent::Taking>> OpenTaking(
   return taking;
 }
 
+// What looks into hybrid VMs' memory and takes what is cold; in mode reclaim only.
+struct Cold {
+  std::unique_ptr<sources::Probe> probe;
+  std::unique_ptr<actuators::Pager> pager;
+
+  Cold(const agent::Config& config, const host::Roots& roots, const host::Clock& clock,
+       sources::Sources& sources, agent::Taking& taking) {
+    if (config.mode != Mode::kReclaim) return;
+    probe = sources::ChooseProbe(roots, clock, config.policy.cold_after);
+    pager = std::make_unique<actuators::Pager>(
+        [roots](const host::VmProcess& vm) { return host::QemuMemory::Open(roots, vm); },
+        [this](const VmId& vm, Bytes amount) { return probe->TakeCold(vm, amount); });
+    sources.Use(*probe);
+    taking.Use(*pager);
+    spdlog::info("working sets are found by {}", probe->Name());
+  }
+};
+
 int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   const host::Roots roots;
   const host::SystemClock clock;
@@ -284,6 +302,7 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   const auto taking = OpenTaking(config, *boot_id, roots, *directory, sources,
                                  agent::KeeperBesideThisProgram(roots));
   if (!taking) return Fail(taking.error());
+  const Cold cold(config, roots, clock, sources, **taking);
   agent::Agent agent(config, {clock, sources, hints, parameters, &gate, bulletin,
                               [&](const Report& report) { metrics.Count(report); }, taking->get()});
   spdlog::info("ullage-agent: mode {}, {}, socket {}, metrics {}", Name(config.mode),
@@ -383,6 +402,7 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   // The chart runs ullage-lease in a container of its own.
   const auto taking = OpenTaking(config, *boot_id, *roots, launchers, sources, "");
   if (!taking) return Fail(taking.error());
+  const Cold cold(config, *roots, clock, sources, **taking);
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
                               [&](const Report& report) { metrics.Count(report); }, taking->get()});
   spdlog::info("ullage-agent: mode {}, node {}, socket {}, metrics {}", Name(config.mode),

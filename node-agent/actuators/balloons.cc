@@ -11,14 +11,14 @@ namespace {
 constexpr seconds kBetweenSteps{1};  // each has a QEMU and a guest at work
 constexpr seconds kAskAgain{5};
 
-bool Hybrid(const VmState& vm) {
-  return vm.spec.reclaim == Reclaim::kHybrid && vm.exempt.empty() && !vm.leaving;
-}
-
 }  // namespace
 
 Bytes LeastMemory(const VmSpec& spec) {
   return spec.min_memory.value_or(spec.guest_memory * Permyriad{2500});
+}
+
+bool MayTakeFrom(const VmState& vm) {
+  return vm.spec.reclaim == Reclaim::kHybrid && vm.exempt.empty() && !vm.leaving;
 }
 
 const VmState* FindVm(const Snapshot& snapshot, const std::string& id) {
@@ -55,7 +55,7 @@ Outcome Balloons::One(const VmState* vm, const Action& action, bool may_take, Bo
             "would leave " + Human(action.amount) + ": memory is taken in mode reclaim only"};
   }
   if (vm == nullptr) return {action, State::kFailed, "no such VM"};
-  if (!Hybrid(*vm))
+  if (!MayTakeFrom(*vm))
     return {action, State::kSkipped, "its owner did not allow it, or it is leaving"};
   const std::string& id = action.id.value;
   const auto held = book_.leases().balloons.find(id);
@@ -107,7 +107,7 @@ void Balloons::GiveBack(const Snapshot& snapshot, bool may_take, std::vector<Out
       if (KnowsWhoRuns(snapshot)) settled.insert(id);  // a balloon ends with its QEMU
       continue;
     }
-    if (!may_take || !Hybrid(*vm)) returning_.insert(id);
+    if (!may_take || !MayTakeFrom(*vm)) returning_.insert(id);
     if (!returning_.contains(id)) continue;
     const bool whole = vm->guest.balloon && *vm->guest.balloon >= was;
     const auto asked = asked_back_.find(id);

@@ -38,6 +38,8 @@ class Balloons {
 /// m: what a VM is never taken below: its owner's word, else a quarter of its memory.
 Bytes LeastMemory(const VmSpec& spec);
 
+/// Whether its owner allows that memory is taken from it, and nothing speaks against it now.
+bool MayTakeFrom(const VmState& vm);
 /// The VM of that id; null: there is none.
 const VmState* FindVm(const Snapshot& snapshot, const std::string& id);
 /// Whether a VM that is not in `snapshot` has ended for certain.

@@ -20,10 +20,6 @@ constexpr Bytes kWhole = Bytes::KiB(64);
 // Between reading the charge and writing the limit the guest may take a little more.
 constexpr Permyriad kAboveCharge{10100};
 
-bool Hybrid(const VmState& vm) {
-  return vm.spec.reclaim == Reclaim::kHybrid && vm.exempt.empty() && !vm.leaving;
-}
-
 bool IsLimit(const std::string& file) { return file != host::kSwapMax; }
 
 Action Undoing(const host::Leases::Key& key, const char* why) {
@@ -108,7 +104,7 @@ Outcome Limits::One(const Snapshot& snapshot, const Action& action, bool may_tak
   }
   const VmState* vm = FindVm(snapshot, action.id.value);
   if (vm == nullptr) return {action, State::kFailed, "no such VM"};
-  if (!Hybrid(*vm))
+  if (!MayTakeFrom(*vm))
     return {action, State::kSkipped, "its owner did not allow it, or it is leaving"};
   const Status set = Limit(*vm, action.amount, snapshot.at.boot);
   if (set) return {action, State::kDone, ""};
@@ -182,7 +178,7 @@ void Limits::LiftSwap(const Snapshot& snapshot, bool may_take, std::vector<Outco
   const BootTime now = snapshot.at.boot;
   for (const VmState& vm : snapshot.vms) {
     const std::string& id = vm.spec.id.value;
-    if (!Hybrid(vm) || vm.swap_limit != Bytes() || vm.cgroup == 0) continue;
+    if (!MayTakeFrom(vm) || vm.swap_limit != Bytes() || vm.cgroup == 0) continue;
     const Key key{id, std::string(host::kSwapMax)};
     if (yielded_.contains(key) || parts_.book.leases().values.contains(key)) continue;
     const auto tried = swap_tried_.find(id);
@@ -203,7 +199,7 @@ void Limits::Settle(const Snapshot& snapshot, bool may_take, std::vector<Outcome
   for (const auto& [key, value] : parts_.book.leases().values) {
     const VmState* vm = FindVm(snapshot, key.first);
     // Who is not there for certain is asked again by its cgroup, in the next tick.
-    const bool keeps = vm == nullptr ? !KnowsWhoRuns(snapshot) : Hybrid(*vm);
+    const bool keeps = vm == nullptr ? !KnowsWhoRuns(snapshot) : MayTakeFrom(*vm);
     if (may_take && keeps && !unwanted_.contains(key)) continue;
     const auto undone = host::Undo(parts_.roots, key.second, value);
     if (undone || undone.error().code() == Code::kInvalid) settled.insert(key);

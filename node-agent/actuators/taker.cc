@@ -3,6 +3,8 @@
 
 #include <iterator>
 
+#include "node-agent/model/human.h"
+
 namespace ullage::actuators {
 namespace {
 
@@ -18,7 +20,33 @@ std::vector<Outcome> Taker::Apply(const Snapshot& snapshot, const Plan& plan, Mo
   std::vector<Outcome> outcomes;
   Append(outcomes, limits_.Apply(snapshot, plan, may_take));
   Append(outcomes, balloons_.Apply(snapshot, plan, may_take));
+  for (const Action& action : plan.actions) {
+    if (action.kind == Action::Kind::kPageOut || action.kind == Action::Kind::kFetch) {
+      outcomes.push_back(Page(snapshot, action, may_take));
+    }
+  }
   return outcomes;
+}
+
+// There is nothing to undo: what is in swap comes back when it is touched.
+Outcome Taker::Page(const Snapshot& snapshot, const Action& action, bool may_take) {
+  using State = Outcome::State;
+  const bool fetch = action.kind == Action::Kind::kFetch;
+  if (!may_take) {
+    return {action, State::kSkipped,
+            fetch ? "would fetch what it has in swap"
+                  : "would page out " + Human(action.amount) + ": only in mode reclaim"};
+  }
+  if (paging_ == nullptr) return {action, State::kSkipped, "nobody pages out here"};
+  const VmState* vm = FindVm(snapshot, action.id.value);
+  if (vm == nullptr) return {action, State::kFailed, "no such VM"};
+  if (!MayTakeFrom(*vm)) {
+    return {action, State::kSkipped, "its owner did not allow it, or it is leaving"};
+  }
+  const Status asked =
+      fetch ? paging_->Fetch(action.id) : paging_->PageOut(action.id, action.amount);
+  if (!asked) return {action, State::kFailed, asked.error().message()};
+  return {action, State::kQueued, ""};
 }
 
 }  // namespace ullage::actuators

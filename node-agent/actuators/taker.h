@@ -7,6 +7,7 @@
 
 #include "node-agent/actuators/balloons.h"
 #include "node-agent/actuators/limits.h"
+#include "node-agent/actuators/pager.h"
 #include "node-agent/model/mode.h"
 
 namespace ullage::actuators {
@@ -18,6 +19,8 @@ class Taker {
   Taker(BalloonSetter& setter, Limits::Parts limits)
       : book_(limits.book), balloons_(setter, limits.book), limits_(std::move(limits)) {}
 
+  /// Who pages out; without it nothing is. It outlives this.
+  void Use(Paging& paging) { paging_ = &paging; }
   /// What of this agent's limits stands; for the samples.
   std::map<VmId, LeasedLimit> Leased(BootTime now) { return limits_.Leased(now); }
   /// Enqueues and never blocks; an outcome for each such action, and for all that it undoes.
@@ -29,6 +32,9 @@ class Taker {
   bool Owes() const { return !book_.leases().values.empty() || !book_.leases().balloons.empty(); }
 
  private:
+  Outcome Page(const Snapshot& snapshot, const Action& action, bool may_take);
+
+  Paging* paging_ = nullptr;
   host::LeaseBook& book_;
   Balloons balloons_;
   Limits limits_;

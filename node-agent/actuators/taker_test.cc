@@ -13,6 +13,20 @@ namespace {
 
 using State = Outcome::State;
 
+class FakePaging final : public Paging {
+ public:
+  Status PageOut(const VmId& vm, Bytes amount) override {
+    calls.push_back("out " + vm.value + " " + std::to_string(amount.mib()));
+    return answer;
+  }
+  Status Fetch(const VmId& vm) override {
+    calls.push_back("fetch " + vm.value);
+    return answer;
+  }
+  std::vector<std::string> calls;
+  Status answer = Ok();
+};
+
 class TakerTest : public ::testing::Test, public BalloonSetter {
  protected:
   TakerTest() {
@@ -63,6 +77,32 @@ TEST_F(TakerTest, BelowModeReclaimItSaysWhatItWouldDo) {
   }
   EXPECT_EQ(left_, Bytes());
   EXPECT_FALSE(taker_->Owes());
+}
+
+TEST_F(TakerTest, PagesOutAndFetchesWhereTheOwnerAllowsIt) {
+  Plan plan;
+  plan.actions.push_back({Action::Kind::kPageOut, {"a"}, "why"});
+  plan.actions.back().amount = Bytes::MiB(64);
+  plan.actions.push_back({Action::Kind::kFetch, {"a"}, "why"});
+  const auto states = [&](Mode mode) {
+    std::vector<State> all;
+    for (const Outcome& outcome : taker_->Apply(snapshot_, plan, mode))
+      all.push_back(outcome.state);
+    return all;
+  };
+  const std::vector<State> skipped{State::kSkipped, State::kSkipped};
+  EXPECT_EQ(states(Mode::kReclaim), skipped) << "nobody does it";
+  FakePaging paging;
+  taker_->Use(paging);
+  EXPECT_EQ(states(Mode::kPublish), skipped);
+  EXPECT_TRUE(paging.calls.empty());
+  EXPECT_EQ(states(Mode::kReclaim), (std::vector<State>{State::kQueued, State::kQueued}));
+  EXPECT_EQ(paging.calls, (std::vector<std::string>{"out a 64", "fetch a"}));
+  paging.answer = Error(Code::kNotFound, "which process?");
+  EXPECT_EQ(states(Mode::kReclaim), (std::vector<State>{State::kFailed, State::kFailed}));
+  snapshot_.vms[0].spec.reclaim = Reclaim::kHints;
+  EXPECT_EQ(states(Mode::kReclaim), skipped);
+  EXPECT_EQ(paging.calls.size(), 4u);
 }
 
 TEST_F(TakerTest, GivesBackAllOfItOnceItIsReleased) {

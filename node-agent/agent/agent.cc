@@ -15,7 +15,10 @@ void Agent::Tick() {
   DiscardGap(now.boot);
   if (parts_.taking != nullptr) parts_.taking->Beat(now.boot);
   Samples samples = parts_.sources.Read(now);
-  if (parts_.taking != nullptr) samples.leased = parts_.taking->taker().Leased(now.boot);
+  if (parts_.taking != nullptr) {
+    samples.leased = parts_.taking->taker().Leased(now.boot);
+    parts_.taking->Know(parts_.sources.Hybrids());
+  }
   Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
   const NodeSample* node = snapshot.node ? &*snapshot.node : nullptr;
   const Mode mode = Allowed(node);

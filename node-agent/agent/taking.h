@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "node-agent/actuators/taker.h"
 #include "node-agent/host/lease.h"
@@ -30,6 +31,15 @@ class Taking {
 
   actuators::Taker& taker() { return *taker_; }
   const actuators::Taker& taker() const { return *taker_; }
+  /// Who pages out, from now on. It outlives this.
+  void Use(actuators::Pager& pager) {
+    pager_ = &pager;
+    taker_->Use(pager);
+  }
+  /// The VMs that may be paged out, each tick all of them.
+  void Know(const std::vector<host::VmProcess>& vms) {
+    if (pager_ != nullptr) pager_->Know(vms);
+  }
   /// What was wrong with the book; empty: nothing.
   const std::string& trouble() const { return book_.trouble(); }
   /// At each tick: breathes, and starts ullage-lease where there is none.
@@ -46,6 +56,7 @@ class Taking {
   host::LeaseBook book_;
   host::Heartbeat heart_;
   std::optional<actuators::Taker> taker_;
+  actuators::Pager* pager_ = nullptr;
   std::optional<BootTime> started_;
   std::string fault_;
 };

@@ -12,6 +12,7 @@
 #include "node-agent/sources/node_reader.h"
 #include "node-agent/sources/pod_charges.h"
 #include "node-agent/sources/qemu_directory.h"
+#include "node-agent/sources/working_set.h"
 
 namespace ullage::sources {
 
@@ -58,8 +59,12 @@ class Sources {
     samples.vms_listed_at = listing.listed_at;
     samples.vms_fault = std::move(listing.fault);
     std::vector<ChargeSample> charges = charges_.Read(listing.vms);
+    FindHybrids(listing.vms, charges);
     for (std::size_t i = 0; i < listing.vms.size(); ++i) {
       samples.vms.push_back({std::move(listing.vms[i]), std::move(charges[i])});
+      if (probe_ != nullptr) {
+        samples.vms.back().working_set = probe_->Latest(samples.vms.back().qemu.spec.id);
+      }
     }
     if (pods_) pods_->Fill(now.boot, samples.node->pods);
     // The host last: a charge that grows meanwhile must not be seen as still available.
@@ -67,6 +72,10 @@ class Sources {
     return samples;
   }
 
+  /// From now on it looks at the working sets of hybrid VMs. It outlives this.
+  void Use(Probe& probe) { probe_ = &probe; }
+  /// The hybrid VMs of the last reading, as far as their process and cgroup are known.
+  const std::vector<host::VmProcess>& Hybrids() const { return hybrids_; }
   /// Charges::PathOf.
   std::string CgroupOf(const VmId& vm) const { return charges_.PathOf(vm); }
   /// The host's memory alone, between two ticks.
@@ -84,9 +93,23 @@ class Sources {
     }
   }
 
+  // Only whom the kernel charges alone: what shares a cgroup with others cannot be told from them.
+  void FindHybrids(const std::vector<QemuFacts>& vms, const std::vector<ChargeSample>& charges) {
+    hybrids_.clear();
+    for (std::size_t i = 0; i < vms.size(); ++i) {
+      const QemuFacts& vm = vms[i];
+      if (vm.spec.reclaim != Reclaim::kHybrid || !vm.pid || charges[i].cgroup == 0) continue;
+      if (vm.spec.guest_memory == Bytes::Max()) continue;
+      hybrids_.push_back({vm.spec.id, *vm.pid, charges_.PathOf(vm.spec.id), vm.spec.guest_memory});
+    }
+    if (probe_ != nullptr) probe_->Watch(hybrids_);
+  }
+
   HostMemory host_;
   Charges charges_;
   std::optional<PodCharges> pods_;  // with node_
+  Probe* probe_ = nullptr;
+  std::vector<host::VmProcess> hybrids_;
   const QemuDirectory& directory_;
   const GrantBook* book_ = nullptr;  // one of the two
   NodeReader* node_ = nullptr;
