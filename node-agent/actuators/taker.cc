@@ -24,6 +24,10 @@ std::vector<Outcome> Taker::Apply(const Snapshot& snapshot, const Plan& plan, Mo
     if (action.kind == Action::Kind::kPageOut || action.kind == Action::Kind::kFetch) {
       outcomes.push_back(Page(snapshot, action, may_take));
     }
+    if (action.kind == Action::Kind::kMigrate || action.kind == Action::Kind::kEvict) {
+      outcomes.push_back(
+          {action, Outcome::State::kSkipped, "this version neither migrates nor evicts"});
+    }
   }
   return outcomes;
 }

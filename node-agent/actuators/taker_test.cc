@@ -105,6 +105,15 @@ TEST_F(TakerTest, PagesOutAndFetchesWhereTheOwnerAllowsIt) {
   EXPECT_EQ(paging.calls.size(), 4u);
 }
 
+TEST_F(TakerTest, SaysThatItNeitherMigratesNorEvicts) {
+  Plan plan;
+  plan.actions.push_back({Action::Kind::kMigrate, {"a"}, "why"});
+  plan.actions.push_back({Action::Kind::kEvict, {"a"}, "why"});
+  const auto outcomes = taker_->Apply(snapshot_, plan, Mode::kReclaim);
+  ASSERT_EQ(outcomes.size(), 2u);
+  for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.state, State::kSkipped);
+}
+
 TEST_F(TakerTest, GivesBackAllOfItOnceItIsReleased) {
   for (const Outcome& outcome : taker_->Apply(snapshot_, plan_, Mode::kReclaim)) {
     EXPECT_NE(outcome.state, State::kFailed) << outcome.message;
