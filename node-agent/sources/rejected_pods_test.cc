@@ -17,7 +17,7 @@ using testing::SizeIs;
 
 // `second` orders them: it is when the pod was made.
 kube::Item<k8s::Pod> Pod(const std::string& uid, int second, const std::string& phase = "Failed") {
-  char time[] = "2026-01-01T00:00:00Z";
+  char time[64];
   std::snprintf(time, sizeof time, "2026-01-01T%02d:%02d:%02dZ", second / 3600 % 24,
                 second / 60 % 60, second % 60);
   auto object = kube::ReadJson<k8s::Pod>(
