@@ -168,7 +168,7 @@ TEST_F(Publishing, ShowsUpFollowsAndGoesAndIsSilentInBetween) {
     MUST(reclaim);
     EXPECT_EQ(reclaim->metadata().owner_references(0).uid(), uid_);
     EXPECT_EQ(reclaim->status().mode(), "publish");
-    EXPECT_EQ(reclaim->status().conditions_size(), 3);
+    EXPECT_EQ(reclaim->status().conditions_size(), 4);
     const std::string version = reclaim->metadata().resource_version();
     const std::uint64_t written = Written(publisher);
     for (int i = 0; i < 100; ++i) {
