@@ -59,12 +59,12 @@ def call(command, patience=900):
     return output
 
 
-def build():
+def build(*programs):
     # ninja finds out by itself what is missing or old.
     if not (BUILD / "build.ninja").exists():
         BUILD.parent.mkdir(exist_ok=True)
         call(["cmake", "--preset", "release", "-S", ROOT])
-    call(["ninja", "-C", BUILD, *PROGRAMS])
+    call(["ninja", "-C", BUILD, *(programs or PROGRAMS)])
 
 
 def raise_on_signals():
