@@ -134,7 +134,7 @@ Result<std::optional<Kept>> Parse(std::string_view text, const std::string& boot
     if (!history || id.empty() || id.size() > kIdLimit) {
       return Error(Code::kInvalid, "a VM's history makes no sense");
     }
-    kept.vms.emplace(VmId{id}, *std::move(history));
+    kept.vms.emplace(VmId{id}, *history);
   }
   return std::optional(std::move(kept));
 }
