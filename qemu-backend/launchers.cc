@@ -192,7 +192,7 @@ const Vm* LauncherDirectory::State::Find(const VmId& vm) const {
 
 LibvirtOptions LauncherDefaults() {
   LibvirtOptions options;
-  options.refresh = seconds(15);
+  options.refresh = seconds(20);
   options.proof_period = seconds(120);
   options.state_by_event = true;
   options.retry_cap = seconds(30);

@@ -81,9 +81,8 @@ Mode Agent::Allowed(const NodeSample* node) const {
 bool Agent::HostIsShort() {
   const auto& terms = last_->plan.capacity.terms;
   if (!terms || terms->available < terms->buffer) return false;
-  const HostSample host = parts_.sources.LookAtHost();
-  if (!host.available) return false;
-  return *host.available - reserve_ < terms->buffer;
+  const auto available = parts_.sources.LookAtHost();
+  return available && *available - reserve_ < terms->buffer;
 }
 
 void Agent::WishNothing() {

@@ -44,6 +44,13 @@ HostSample HostMemory::Read() {
   return sample;
 }
 
+std::optional<Bytes> HostMemory::Available() {
+  HostSample sample;
+  if (!ReadMachine(sample)) return std::nullopt;
+  if (!cgroup_path_.empty() && !ReadCgroup(sample)) return std::nullopt;
+  return sample.available;
+}
+
 Status HostMemory::ReadMachine(HostSample& sample) const {
   const std::string file = roots_.proc + "/meminfo";
   const auto text = host::ReadFile(file, kLimit);

@@ -23,6 +23,8 @@ class HostMemory {
 
   /// Never fails: what could not be read is absent, and `fault` says why.
   HostSample Read();
+  /// HostSample::available alone, at a small part of the cost: for a look between two ticks.
+  std::optional<Bytes> Available();
 
  private:
   Status ReadMachine(HostSample& sample) const;

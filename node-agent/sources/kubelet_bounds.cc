@@ -11,21 +11,27 @@ namespace ullage::sources {
 namespace {
 
 constexpr std::size_t kTextLimit = 64 << 10;
+constexpr int kReadsOfOneCache = 10;
 
 void Add(std::string& fault, const Error& error) {
   fault += (fault.empty() ? "" : "; ") + error.In("the kubelet's view").message();
 }
 
-// As the kubelet counts it: page cache in use is in it.
-Result<Bytes> WorkingSet(const host::MemoryCgroup& cgroup) {
-  const auto usage = cgroup.Usage();
-  if (!usage) return usage.error();
-  const auto inactive = cgroup.InactiveFile();
-  if (!inactive) return inactive.error();
-  return std::max(*usage - *inactive, Bytes());
-}
-
 }  // namespace
+
+// As the kubelet counts it: page cache in use is in it.
+Result<Bytes> KubeletBounds::WorkingSet(Watched& watched) {
+  const auto usage = watched.cgroup.Usage();
+  if (!usage) return usage.error();
+  if (watched.reads_left == 0) {
+    const auto inactive = watched.cgroup.InactiveFile();
+    if (!inactive) return inactive.error();
+    watched.inactive = *inactive;
+    watched.reads_left = kReadsOfOneCache;
+  }
+  --watched.reads_left;
+  return std::max(*usage - watched.inactive, Bytes());
+}
 
 void KubeletBounds::Read(HostSample& sample) {
   const auto text =
@@ -58,7 +64,7 @@ Result<Bytes> KubeletBounds::UntilEviction(const std::string& root, bool v1,
     if (!machine_) {
       auto opened = host::MemoryCgroup::Open(root);
       if (!opened) return opened.error();
-      machine_ = *std::move(opened);
+      machine_ = Watched{*std::move(opened)};
     }
     const auto taken = WorkingSet(*machine_);
     if (!taken) return taken.error();
@@ -80,9 +86,9 @@ Result<std::optional<Bytes>> KubeletBounds::PodsLeft(const std::string& root,
     if (!pod) return std::optional<Bytes>();
     auto opened = host::MemoryCgroup::Open(root + host::AllPodsOf(*pod));
     if (!opened) return opened.error();
-    pods_ = *std::move(opened);
+    pods_ = Watched{*std::move(opened)};
   }
-  const auto limit = pods_->Limit();
+  const auto limit = pods_->cgroup.Limit();
   if (!limit) return limit.error();
   if (!*limit) return std::optional<Bytes>();
   const auto taken = WorkingSet(*pods_);

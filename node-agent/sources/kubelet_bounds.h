@@ -20,17 +20,25 @@ class KubeletBounds {
       : roots_(std::move(roots)), threshold_(eviction_threshold) {}
 
   /// Sets until_eviction and pods_left of a sample that has the machine's own figures. What cannot
-  /// be read is absent, and the sample's fault says why; outside a pod no kubepods is known.
+  /// be read is absent, and the sample's fault says why; outside a pod no kubepods is known. What
+  /// is charged is of now, the unused cache in it of one of the last ten readings.
   void Read(HostSample& sample);
 
  private:
+  // A memory cgroup whose cache is looked at seldom: the kernel sums it up over all cgroups below.
+  struct Watched {
+    host::MemoryCgroup cgroup;
+    Bytes inactive{};
+    int reads_left = 0;
+  };
+  static Result<Bytes> WorkingSet(Watched& watched);
   Result<Bytes> UntilEviction(const std::string& root, bool v1, const HostSample& machine);
   Result<std::optional<Bytes>> PodsLeft(const std::string& root, const std::string& own);
 
   host::Roots roots_;
   Bytes threshold_;
-  std::optional<host::MemoryCgroup> machine_;  // v1: its root
-  std::optional<host::MemoryCgroup> pods_;
+  std::optional<Watched> machine_;  // v1: its root
+  std::optional<Watched> pods_;
 };
 
 }  // namespace ullage::sources

@@ -78,8 +78,8 @@ class Sources {
   const std::vector<host::VmProcess>& Hybrids() const { return hybrids_; }
   /// Charges::PathOf.
   std::string CgroupOf(const VmId& vm) const { return charges_.PathOf(vm); }
-  /// The host's memory alone, between two ticks.
-  HostSample LookAtHost() { return host_.Read(); }
+  /// What the host has left, between two ticks.
+  std::optional<Bytes> LookAtHost() { return host_.Available(); }
 
  private:
   void ReadGrants(Samples& samples) {
