@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "node-agent/host/text.h"
@@ -130,6 +131,18 @@ std::string WhatToChange(const Vm& vm, bool balloon) {
          "and start it anew";
 }
 
+// Every field by its name: one that is added does not compile until it is here.
+auto Fields(const VmSpec& spec) {
+  const auto& [id, name, memory, vcpus, placement, reclaim, access, least, shares, bad] = spec;
+  return std::tie(id, name, memory, vcpus, placement, reclaim, access, least, shares, bad);
+}
+
+bool Same(const LauncherTarget& a, const LauncherTarget& b) {
+  return a.pod.uid == b.pod.uid && a.pod.vm_namespace == b.pod.vm_namespace &&
+         a.pod.vm_name == b.pod.vm_name && Fields(a.spec) == Fields(b.spec) &&
+         a.hints_off == b.hints_off && a.leaving == b.leaving;
+}
+
 }  // namespace
 
 // Guarded by `mutex`, where not said otherwise. It is held while a worker's is taken, never the
@@ -141,6 +154,7 @@ struct LauncherDirectory::State {
   Vm Begin(const LauncherTarget& target);
   void Update(Vm& vm, LauncherTarget&& target);
   void Retire(Vm&& vm);
+  void Replace(const std::vector<LauncherTarget>& targets);
   const Vm* Find(const VmId& vm) const;
 
   const LibvirtOptions options;
@@ -149,8 +163,9 @@ struct LauncherDirectory::State {
 
   mutable std::mutex mutex;
   std::map<VmId, Vm> vms;
-  std::vector<Vm> retired;  // their pods ended; not all of them have yet
-  DirectoryCounters past;   // of those that have
+  std::vector<LauncherTarget> told;  // by the last SetPods
+  std::vector<Vm> retired;           // their pods ended; not all of them have yet
+  DirectoryCounters past;            // of those that have
   std::optional<BootTime> listed_at;
   std::uint64_t begun = 0;
 };
@@ -221,36 +236,48 @@ LauncherDirectory::~LauncherDirectory() {
 void LauncherDirectory::SetPods(std::vector<LauncherTarget> targets) {
   State& state = *state_;
   const std::lock_guard lock(state.mutex);
-  std::map<VmId, LauncherTarget> wanted;
-  std::map<VmId, std::string> faults;
-  for (LauncherTarget& target : targets) {
-    const VmId id = target.spec.id;
-    const Vm* known = state.Find(id);
-    const bool stays = known != nullptr && known->target.pod.uid == target.pod.uid;
-    const auto [at, first] = wanted.try_emplace(id, target);
-    if (first) continue;
-    if (stays) at->second = std::move(target);
-    faults[id] = "it has two launcher pods here: only " + at->second.pod.uid + " is looked at";
+  // Told each tick, and as a rule the same: then only a thread that could not be had is missing.
+  const bool same =
+      std::equal(targets.begin(), targets.end(), state.told.begin(), state.told.end(), Same) &&
+      std::none_of(state.vms.begin(), state.vms.end(),
+                   [](const auto& vm) { return vm.second.worker->Dead(); });
+  if (!same) {
+    state.Replace(targets);
+    state.told = std::move(targets);
   }
-  std::map<VmId, Vm> next;
-  for (auto& [id, target] : wanted) {
-    auto known = state.vms.extract(id);
-    const bool stays = !known.empty() && known.mapped().target.pod.uid == target.pod.uid &&
-                       !known.mapped().worker->Dead();  // there was no thread for it
-    if (!known.empty() && !stays) state.Retire(std::move(known.mapped()));
-    Vm vm = stays ? std::move(known.mapped()) : state.Begin(target);
-    state.Update(vm, std::move(target));
-    vm.fault = faults[id];
-    next.emplace(id, std::move(vm));
-  }
-  for (auto& [id, vm] : state.vms) state.Retire(std::move(vm));
-  state.vms = std::move(next);
   std::erase_if(state.retired, [&](const Vm& vm) {
     if (!vm.worker->Dead()) return false;
     Add(state.past, Count(*vm.common));
     return true;
   });
   state.listed_at = state.clock.Now().boot;
+}
+
+void LauncherDirectory::State::Replace(const std::vector<LauncherTarget>& targets) {
+  std::map<VmId, LauncherTarget> wanted;
+  std::map<VmId, std::string> faults;
+  for (const LauncherTarget& target : targets) {
+    const VmId id = target.spec.id;
+    const Vm* known = Find(id);
+    const bool stays = known != nullptr && known->target.pod.uid == target.pod.uid;
+    const auto [at, first] = wanted.try_emplace(id, target);
+    if (first) continue;
+    if (stays) at->second = target;
+    faults[id] = "it has two launcher pods here: only " + at->second.pod.uid + " is looked at";
+  }
+  std::map<VmId, Vm> next;
+  for (auto& [id, target] : wanted) {
+    auto known = vms.extract(id);
+    const bool stays = !known.empty() && known.mapped().target.pod.uid == target.pod.uid &&
+                       !known.mapped().worker->Dead();  // there was no thread for it
+    if (!known.empty() && !stays) Retire(std::move(known.mapped()));
+    Vm vm = stays ? std::move(known.mapped()) : Begin(target);
+    Update(vm, std::move(target));
+    vm.fault = faults[id];
+    next.emplace(id, std::move(vm));
+  }
+  for (auto& [id, vm] : vms) Retire(std::move(vm));
+  vms = std::move(next);
 }
 
 void LauncherDirectory::Poke(const VmId& vm) {
