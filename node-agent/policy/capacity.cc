@@ -9,9 +9,6 @@
 namespace ullage::policy {
 namespace {
 
-// A watch that is silent for longer has lost its server (kube/reflector.h gives it 150 s).
-constexpr seconds kFollowedFor{180};
-
 constexpr seconds kWholeDay{86400};
 // What a guest never touched is believed to stay so only as the watch goes on: in full after this
 // many times history_min, a day by default.
@@ -19,11 +16,6 @@ constexpr int kUntouchedFor = 12;
 
 bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
   return seen && now - *seen <= limit;
-}
-
-// L − R: what the VM may claim and does not hold.
-Bytes Rest(const VmState& vm) {
-  return std::max(CeilingOf(vm) - vm.resident.value_or(Bytes()), Bytes());
 }
 
 // What the VM has, wherever it is.
@@ -54,7 +46,7 @@ const Outlook& OutlookOf(const Forecast& forecast, std::size_t vm) {
 // memory, may claim all it was promised.
 VmDecision Growth(const VmState& vm, const Outlook& outlook, const Snapshot& snapshot,
                   const PolicyParams& params) {
-  const Bytes rest = Rest(vm);
+  const Bytes rest = RestOf(vm);
   const auto whole = [&](std::string why) { return VmDecision{vm.spec.id, rest, std::move(why)}; };
   if (vm.bound_only) return whole("admitted, no QEMU seen yet: its whole promise is still to come");
   if (!vm.exempt.empty()) return whole("left alone: " + vm.exempt);
@@ -92,7 +84,7 @@ VmDecision Growth(const VmState& vm, const Outlook& outlook, const Snapshot& sna
 Bytes Buffer(const Snapshot& snapshot, Bytes total, const PolicyParams& params) {
   Bytes buffer = total * params.buffer_of_host;
   for (const VmState& vm : snapshot.vms) {
-    buffer = std::max(buffer, std::min(Rest(vm), CeilingOf(vm) * params.buffer_of_vm));
+    buffer = std::max(buffer, std::min(RestOf(vm), CeilingOf(vm) * params.buffer_of_vm));
   }
   return buffer;
 }
@@ -316,6 +308,14 @@ void AddActions(const Snapshot& snapshot, Plan& plan) {
 }  // namespace
 
 Bytes CeilingOf(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_memory); }
+
+Bytes RestOf(const VmState& vm) {
+  return std::max(CeilingOf(vm) - vm.resident.value_or(Bytes()), Bytes());
+}
+
+bool Within(const std::optional<BootTime>& then, BootTime now, milliseconds limit) {
+  return then && now - *then < limit;
+}
 
 Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast& forecast) {
   Plan plan;

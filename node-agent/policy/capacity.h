@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "node-agent/model/params.h"
@@ -27,6 +28,15 @@ struct Forecast {
 /// The most that the VM can come to hold: L, but where KubeVirt promises less than the guest has
 /// (memoryOvercommit) the guest's own size.
 Bytes CeilingOf(const VmState& vm);
+
+/// L − R: what the VM may claim and does not hold; never below 0.
+Bytes RestOf(const VmState& vm);
+
+/// A watch that is silent for longer has lost its server (kube/reflector.h gives it 150 s).
+inline constexpr seconds kFollowedFor{180};
+
+/// Whether that was less than `limit` ago.
+bool Within(const std::optional<BootTime>& then, BootTime now, milliseconds limit);
 
 /// How much may be promised in addition, and what is to be done: values in, a plan out. Reads no
 /// clock and no file. docs/policy.md explains each term:

@@ -5,27 +5,19 @@
 #include <vector>
 
 #include "node-agent/model/human.h"
+#include "node-agent/policy/capacity.h"
 
 namespace ullage::policy {
 namespace {
 
-// A watch that is silent for longer has lost its server (kube/reflector.h gives it 150 s).
-constexpr seconds kFollowedFor{180};
 // Whoever was asked to go and is still here lets others go first for so long.
 constexpr seconds kAskedLately{300};
 constexpr Permyriad kMargin{1250};
 
-bool Within(const std::optional<BootTime>& then, BootTime now, seconds limit) {
-  return then && now - *then < limit;
-}
-
 // What may come to be asked for at most: Σ(L − R) + U + N.
 Bytes Claims(const Snapshot& snapshot, const CapacityTerms& terms) {
   Bytes claims = terms.unsold + terms.not_ours;
-  for (const VmState& vm : snapshot.vms) {
-    const Bytes ceiling = std::max(vm.promised, vm.spec.guest_memory);
-    claims += std::max(ceiling - vm.resident.value_or(Bytes()), Bytes());
-  }
+  for (const VmState& vm : snapshot.vms) claims += RestOf(vm);
   return claims;
 }
 

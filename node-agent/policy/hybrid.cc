@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "node-agent/model/human.h"
+#include "node-agent/policy/capacity.h"
 #include "node-agent/policy/escalation.h"
 #include "node-agent/policy/hybrid_steps.h"
 
@@ -23,14 +24,9 @@ constexpr Permyriad kPlenty{12500};  // of B: from here on balloons are emptied
 constexpr Bytes kFirstHelp = Bytes::MiB(256);
 constexpr Permyriad kHelp{1000};  // of the guest's memory, where that is more
 
-Bytes Potential(const VmState& vm) {
-  const Bytes ceiling = std::max(vm.promised, vm.spec.guest_memory);
-  return std::max(ceiling - vm.resident.value_or(Bytes()), Bytes());
-}
-
 // What a needy VM is helped with in one tick.
 Bytes Help(const VmState& vm) {
-  return std::min(std::max(kFirstHelp, vm.spec.guest_memory * kHelp), Potential(vm));
+  return std::min(std::max(kFirstHelp, vm.spec.guest_memory * kHelp), RestOf(vm));
 }
 
 // Does it miss more than `times` the allowed share of its working set a minute?
@@ -173,8 +169,8 @@ Bytes Hybrid::Serve() {
     if (seat.needy) needy.push_back(&seat);
   }
   std::sort(needy.begin(), needy.end(), [](const Seat* a, const Seat* b) {
-    return std::tuple(b->vm->spec.shares, Potential(*b->vm), a->vm->spec.id) <
-           std::tuple(a->vm->spec.shares, Potential(*a->vm), b->vm->spec.id);
+    return std::tuple(b->vm->spec.shares, RestOf(*b->vm), a->vm->spec.id) <
+           std::tuple(a->vm->spec.shares, RestOf(*a->vm), b->vm->spec.id);
   });
   Bytes spare;
   if (plan_.capacity.terms) {

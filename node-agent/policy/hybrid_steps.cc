@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "node-agent/model/human.h"
+#include "node-agent/policy/capacity.h"
 
 namespace ullage::policy {
 namespace {
@@ -27,12 +28,6 @@ constexpr Permyriad kLimitRoom{10200};   // of R
 constexpr Permyriad kLimitLower{9800};   // a limit follows R down when it falls below this
 constexpr Permyriad kSwapReserve{1000};  // of all swap: for those who are not asked
 constexpr Permyriad kGuestReserve{500};  // of its memory, that a balloon leaves usable
-
-bool Within(const std::optional<BootTime>& then, BootTime now, milliseconds limit) {
-  return then && now - *then < limit;
-}
-
-Bytes Ceiling(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_memory); }
 
 // The balloon's wish is kept apart from "all": absent says that nothing is asked of the guest.
 void Wish(HybridState& state, const VmState& vm, Bytes leave) {
@@ -202,7 +197,7 @@ void HybridSteps::Limit(Seat& seat) {
   const VmState& vm = *seat.vm;
   if (!seat.acts || seat.needy || Within(state.yielded_at, now_, kYieldedFor)) return;
   const Bytes limit = std::max((*vm.resident * kLimitRoom).CeilTo(kLeast), seat.floor);
-  const Bytes growth = Ceiling(vm) - limit;
+  const Bytes growth = CeilingOf(vm) - limit;
   if (state.limit_wish && limit >= *state.limit_wish * kLimitLower) return;
   // What it wants beyond has to have somewhere to go: v1's limit kills without swap.
   if (growth <= Bytes() || growth > swap_left_) return;
