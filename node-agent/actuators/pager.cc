@@ -58,17 +58,7 @@ Pager::Pager(Opener open, Cold cold) : open_(std::move(open)), cold_(std::move(c
 
 void Pager::Know(std::vector<host::VmProcess> vms) {
   const std::lock_guard lock(mutex_);
-  std::map<VmId, Vm> kept;
-  for (host::VmProcess& process : vms) {
-    auto node = vms_.extract(process.id);
-    if (!node.empty() && node.mapped().process == process) {
-      kept.insert(std::move(node));
-    } else {
-      const VmId id = process.id;
-      kept[id].process = std::move(process);
-    }
-  }
-  vms_ = std::move(kept);
+  host::KeepKnown(vms_, std::move(vms));
 }
 
 Status Pager::PageOut(const VmId& vm, Bytes amount) { return Wish(vm, amount, false); }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "node-agent/host/file.h"
@@ -33,6 +34,23 @@ struct VmProcess {
   Bytes guest_memory;
   bool operator==(const VmProcess&) const = default;
 };
+
+/// `known` (a map of VmId to what has a `process`) for these processes: what is known of one that
+/// is the very same stays, another one begins anew, and whoever is not among them goes.
+template <typename Known>
+void KeepKnown(Known& known, std::vector<VmProcess> processes) {
+  Known kept;
+  for (VmProcess& process : processes) {
+    auto node = known.extract(process.id);
+    if (!node.empty() && node.mapped().process == process) {
+      kept.insert(std::move(node));
+    } else {
+      const VmId id = process.id;
+      kept[id].process = std::move(process);
+    }
+  }
+  known = std::move(kept);
+}
 
 /// Where the guest's memory lies, from the text of a QEMU's /proc/PID/maps: its largest mappings
 /// that are writable, not executable, and anonymous or a memfd, until `guest_memory` is covered; in

@@ -81,17 +81,7 @@ void SampledProbe::Adopt() {
     wanted = wanted_;
   }
   const std::lock_guard lock(work_);
-  std::map<VmId, Vm> kept;
-  for (host::VmProcess& process : wanted) {
-    auto node = vms_.extract(process.id);
-    if (!node.empty() && node.mapped().process == process) {
-      kept.insert(std::move(node));
-    } else {
-      const VmId id = process.id;
-      kept[id].process = std::move(process);
-    }
-  }
-  vms_ = std::move(kept);
+  host::KeepKnown(vms_, std::move(wanted));
 }
 
 void SampledProbe::Work(nanoseconds allowance) {
