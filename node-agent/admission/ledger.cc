@@ -4,11 +4,14 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "node-agent/host/json_fields.h"
 #include "node-agent/host/text.h"
 
 namespace ullage::admission {
 namespace {
 
+using host::Number;
+using host::Text;
 using nlohmann::json;
 
 constexpr int kVersion = 1;
@@ -30,20 +33,6 @@ json ToJson(const Grant& grant) {
           {"ordinary", grant.ordinary.count()},
           {"reclaimed", grant.reclaimed.count()},
           {"since", std::chrono::duration_cast<seconds>(since).count()}};
-}
-
-// nlohmann's own get<>() throws on a wrong type; these say absent.
-std::optional<std::string> Text(const json& object, const char* key) {
-  const auto at = object.find(key);
-  if (at == object.end() || !at->is_string()) return std::nullopt;
-  return at->get<std::string>();
-}
-std::optional<std::int64_t> Number(const json& object, const char* key) {
-  const auto at = object.find(key);
-  if (at == object.end() || !at->is_number_unsigned()) return std::nullopt;
-  const auto value = at->get<std::uint64_t>();
-  if (value > static_cast<std::uint64_t>(Bytes::Max().count())) return std::nullopt;
-  return static_cast<std::int64_t>(value);
 }
 
 std::optional<Grant> FromJson(const json& entry) {

@@ -6,30 +6,19 @@
 #include <nlohmann/json.hpp>
 
 #include "node-agent/host/file.h"
+#include "node-agent/host/json_fields.h"
 
 namespace ullage::agent {
 namespace {
 
+using host::Number;
+using host::Text;
 using nlohmann::json;
 
 constexpr int kVersion = 1;
 constexpr std::size_t kFileLimit = 4 << 20;
 constexpr std::size_t kMostVms = 4096;
 constexpr std::size_t kIdLimit = 64;
-
-// nlohmann's own get<>() throws on a wrong type; these say absent.
-std::optional<std::string> Text(const json& object, const char* key) {
-  const auto at = object.is_object() ? object.find(key) : object.end();
-  if (at == object.end() || !at->is_string()) return std::nullopt;
-  return at->get<std::string>();
-}
-std::optional<std::int64_t> Number(const json& object, const char* key) {
-  const auto at = object.is_object() ? object.find(key) : object.end();
-  if (at == object.end() || !at->is_number_unsigned()) return std::nullopt;
-  const auto value = at->get<std::uint64_t>();
-  if (value > static_cast<std::uint64_t>(Bytes::Max().count())) return std::nullopt;
-  return static_cast<std::int64_t>(value);
-}
 
 std::int64_t SinceBoot(BootTime time) { return time.time_since_epoch().count(); }
 BootTime AtBoot(std::int64_t nanoseconds) {

@@ -6,24 +6,19 @@
 #include <optional>
 
 #include "node-agent/host/file.h"
+#include "node-agent/host/json_fields.h"
 #include "node-agent/model/guest_module.h"
 
 namespace ullage::agent {
 namespace {
 
+using host::Text;
 using nlohmann::json;
 
 constexpr int kVersion = 1;
 constexpr std::size_t kFileLimit = 4 << 20;
 constexpr std::size_t kMostEntries = 16384;
 constexpr std::size_t kUuidLimit = 64;
-
-std::optional<std::string> Text(const json& object, const char* key) {
-  if (!object.is_object()) return std::nullopt;
-  const auto at = object.find(key);
-  if (at == object.end() || !at->is_string()) return std::nullopt;
-  return at->get<std::string>();
-}
 
 // What stands here is written into a guest one day: nothing but what we could have written.
 std::optional<GuestChange> FromJson(const json& entry) {

@@ -7,10 +7,13 @@
 #include <optional>
 
 #include "node-agent/host/file.h"
+#include "node-agent/host/json_fields.h"
 
 namespace ullage::agent {
 namespace {
 
+using host::Count;
+using host::Number;
 using nlohmann::json;
 using policy::Histories;
 using policy::VmHistory;
@@ -34,16 +37,6 @@ std::uint64_t Checksum(std::string_view text) {
   return sum;
 }
 
-std::optional<std::uint64_t> Count(const json& object, const char* key) {
-  const auto at = object.is_object() ? object.find(key) : object.end();
-  if (at == object.end() || !at->is_number_unsigned()) return std::nullopt;
-  return at->get<std::uint64_t>();
-}
-std::optional<std::int64_t> Number(const json& object, const char* key) {
-  const auto count = Count(object, key);
-  if (!count || *count > static_cast<std::uint64_t>(Bytes::Max().count())) return std::nullopt;
-  return static_cast<std::int64_t>(*count);
-}
 std::optional<double> Real(const json& value, double most) {
   if (!value.is_number()) return std::nullopt;
   const auto real = value.get<double>();
