@@ -12,14 +12,15 @@ namespace ullage::agent {
 
 void Agent::Tick() {
   const Moment now = parts_.clock.Now();
-  DiscardGap(now.boot);
+  const auto anew = WithoutGap(now.boot);
+  const Snapshot& previous = anew ? *anew : last_->snapshot;
   if (parts_.taking != nullptr) parts_.taking->Beat(now.boot);
   Samples samples = parts_.sources.Read(now);
   if (parts_.taking != nullptr) {
     samples.leased = parts_.taking->taker().Leased(now.boot);
     parts_.taking->Know(parts_.sources.Hybrids());
   }
-  Snapshot snapshot = Fold(previous_, std::move(samples), config_.policy.overhead);
+  Snapshot snapshot = Fold(previous, std::move(samples), config_.policy.overhead);
   const NodeSample* node = snapshot.node ? &*snapshot.node : nullptr;
   const Mode mode = Allowed(node);
   const PolicyParams rules = Rules(node);
@@ -36,7 +37,7 @@ void Agent::Tick() {
       outcomes.push_back(std::move(outcome));
     }
   }
-  previous_ = Remember(snapshot, plan);
+  snapshot = Remember(std::move(snapshot), plan);
 
   const auto report = std::make_shared<const Report>(Report{
       std::move(snapshot), std::move(plan), std::move(outcomes), Name(mode), last_->tick + 1});
@@ -51,18 +52,26 @@ void Agent::Tick() {
   last_ = report;
 }
 
+void Agent::Inherit(Inherited inherited) {
+  Report none;
+  none.snapshot.carried.inherited = std::move(inherited);
+  last_ = std::make_shared<const Report>(std::move(none));
+}
+
 // A process that was stopped, or a machine that was suspended, saw neither whether it was quiet nor
-// what its VMs did: that time counts for nothing.
-void Agent::DiscardGap(BootTime now) {
-  if (last_->tick == 0) return;
-  const auto gap = now - previous_.at.boot;
-  if (gap <= 3 * config_.tick) return;
+// what its VMs did: that time counts for nothing. Absent: there is no such gap.
+std::optional<Snapshot> Agent::WithoutGap(BootTime now) const {
+  if (last_->tick == 0) return std::nullopt;
+  const auto gap = now - last_->snapshot.at.boot;
+  if (gap <= 3 * config_.tick) return std::nullopt;
   spdlog::warn("the last tick was {} s ago: nothing rises because of that time",
                std::chrono::duration_cast<seconds>(gap).count());
-  previous_.carried.rise_since.reset();
-  for (VmState& vm : previous_.vms) {
+  Snapshot previous = last_->snapshot;
+  previous.carried.rise_since.reset();
+  for (VmState& vm : previous.vms) {
     if (vm.watched_since) *vm.watched_since += gap;
   }
+  return previous;
 }
 
 // A ReclaimPolicy stands over the configuration, and no more than both allow is done.

@@ -36,7 +36,7 @@ class Agent {
   void Tick();
 
   /// What the agent before this one left; before the first tick.
-  void Inherit(Inherited inherited) { previous_.carried.inherited = std::move(inherited); }
+  void Inherit(Inherited inherited);
 
   /// What the policy remembers, for whoever keeps it in a file.
   policy::Histories& histories() { return policy_.histories(); }
@@ -51,7 +51,7 @@ class Agent {
   bool Restores() const;
 
  private:
-  void DiscardGap(BootTime now);
+  std::optional<Snapshot> WithoutGap(BootTime now) const;
   PolicyParams Rules(const NodeSample* node) const;
   Mode Allowed(const NodeSample* node) const;
   void Log(const Report& report) const;
@@ -61,7 +61,6 @@ class Agent {
   Parts parts_;
   policy::Policy policy_;
   Bytes reserve_;  ///< of the last tick's rules
-  Snapshot previous_;
   std::shared_ptr<const Report> last_ = std::make_shared<Report>();
 };
 

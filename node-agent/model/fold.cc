@@ -2,14 +2,30 @@
 #include "node-agent/model/fold.h"
 
 #include <algorithm>
-#include <map>
 
 #include "node-agent/model/discard.h"
 
 namespace ullage {
 namespace {
 
-using VmsById = std::map<VmId, const VmState*>;
+// By the order of a snapshot's VMs.
+auto Place(auto& vms, const VmId& id) {
+  return std::lower_bound(vms.begin(), vms.end(), id,
+                          [](const VmState& vm, const VmId& other) { return vm.spec.id < other; });
+}
+
+const VmState* Find(const std::vector<VmState>& vms, const VmId& id) {
+  const auto at = Place(vms, id);
+  return at != vms.end() && at->spec.id == id ? &*at : nullptr;
+}
+
+// The VM of this id among `vms`, put in where it is not; whether it was put in. They come in their
+// order, so it mostly goes to the end.
+std::pair<VmState&, bool> FindOrAdd(std::vector<VmState>& vms, const VmId& id) {
+  const auto at = vms.empty() || vms.back().spec.id < id ? vms.end() : Place(vms, id);
+  if (at != vms.end() && at->spec.id == id) return {*at, false};
+  return {*vms.emplace(at), true};
+}
 
 // The highest charge of this epoch. The cgroup's own mark catches spikes between two ticks, but no
 // guest reboot resets it: within an epoch only its rises count.
@@ -154,17 +170,16 @@ Bytes Promised(const VmSpec& spec, const Overhead& overhead) {
 }
 
 Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhead) {
-  VmsById before;
-  for (const VmState& vm : previous.vms) before[vm.spec.id] = &vm;
-  std::map<VmId, VmState> vms;
+  std::vector<VmState> vms;
+  vms.reserve(samples.vms.size() + samples.grants.size());
   Carried carried = previous.carried;
   for (VmSample& sample : samples.vms) {
     const VmId id = sample.qemu.spec.id;
     const ChargeSample charge = std::move(sample.charge);
     WorkingSet working_set = std::move(sample.working_set);
-    VmState& vm = vms[id] = FromQemu(std::move(sample), overhead);
-    const auto found = before.find(id);
-    const VmState* old = found == before.end() ? nullptr : found->second;
+    VmState& vm = FindOrAdd(vms, id).first;
+    vm = FromQemu(std::move(sample), overhead);
+    const VmState* old = Find(previous.vms, id);
     const bool known = old != nullptr && old->epoch == vm.epoch && old->watched_since;
     vm.watched_since = known ? old->watched_since : samples.at.boot;
     TakeCharge(vm, charge, old);
@@ -180,26 +195,26 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
     }
   }
   for (const Grant& grant : samples.grants) {
-    auto [at, bound] = vms.try_emplace(grant.spec.id);
-    if (bound) at->second = FromGrant(grant, overhead);
-    samples.node ? TakeRequests(at->second, grant) : TakeGrant(at->second, grant);
+    auto [vm, bound] = FindOrAdd(vms, grant.spec.id);
+    if (bound) vm = FromGrant(grant, overhead);
+    samples.node ? TakeRequests(vm, grant) : TakeGrant(vm, grant);
   }
   if (samples.node) {
     for (const VmiSample& vmi : samples.node->vmis) {
-      if (const auto vm = vms.find(vmi.spec.id); vm != vms.end()) TakeVmi(vm->second, vmi);
+      const auto vm = Place(vms, vmi.spec.id);
+      if (vm != vms.end() && vm->spec.id == vmi.spec.id) TakeVmi(*vm, vmi);
     }
   }
 
-  for (auto& [id, vm] : vms) {
-    const auto found = before.find(id);
-    vm.kept = WatchKept(found == before.end() ? nullptr : found->second, vm, samples.at.boot);
+  for (VmState& vm : vms) {
+    vm.kept = WatchKept(Find(previous.vms, vm.spec.id), vm, samples.at.boot);
     if (vm.exempt.empty()) vm.exempt = WhyKept(vm.kept, samples.at.boot);
   }
 
   Snapshot snapshot;
   snapshot.at = samples.at;
   snapshot.host = std::move(samples.host);
-  for (auto& [id, vm] : vms) snapshot.vms.push_back(std::move(vm));
+  snapshot.vms = std::move(vms);
   snapshot.vms_listed_at = samples.vms_listed_at;
   snapshot.grants_complete = samples.grants_complete;
   snapshot.vms_fault = std::move(samples.vms_fault);

@@ -15,7 +15,7 @@ Bytes Promised(const VmSpec& spec, const Overhead& overhead);
 /// capacity that stands). Pure.
 Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhead);
 
-/// What the next tick may know of this one.
+/// The snapshot with what the plan leaves to the next tick: the next Fold() begins from it.
 Snapshot Remember(Snapshot snapshot, const Plan& plan);
 
 }  // namespace ullage
