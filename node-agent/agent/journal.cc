@@ -51,6 +51,22 @@ void CompareVm(const VmState* was, const VmState& vm, Lines& lines) {
   }
 }
 
+// Both in the order of their ids.
+void CompareVms(const std::vector<VmState>& before, const std::vector<VmState>& now, Lines& lines) {
+  auto old = before.begin();
+  const auto ended = [&](auto until) {
+    for (; old != until; ++old) lines.Info("vm " + old->spec.name + ": ended");
+  };
+  for (const VmState& vm : now) {
+    ended(std::find_if(old, before.end(),
+                       [&](const VmState& other) { return !(other.spec.id < vm.spec.id); }));
+    const bool known = old != before.end() && old->spec.id == vm.spec.id;
+    CompareVm(known ? &*old : nullptr, vm, lines);
+    if (known) ++old;
+  }
+  ended(before.end());
+}
+
 void CompareNode(const std::optional<NodeSample>& was, const NodeSample& now, Lines& lines) {
   static const NodeSample kNone;
   const NodeSample& before = was ? *was : kNone;
@@ -71,6 +87,7 @@ void CompareNode(const std::optional<NodeSample>& was, const NodeSample& now, Li
     }
     return all;
   };
+  if (now.pods.Shares(before.pods) && now.vmis.Shares(before.vmis)) return;
   const auto old = faults(before);
   for (const auto& [who, fault] : faults(now)) {
     const auto at = old.find(who);
@@ -100,14 +117,7 @@ std::vector<Entry> Changes(const Report& before, const Report& now) {
   lines.Fault("host memory", before.snapshot.host.fault, now.snapshot.host.fault);
   lines.Fault("list of VMs", before.snapshot.vms_fault, now.snapshot.vms_fault);
   if (now.snapshot.node) CompareNode(before.snapshot.node, *now.snapshot.node, lines);
-  std::map<VmId, const VmState*> old;
-  for (const VmState& vm : before.snapshot.vms) old[vm.spec.id] = &vm;
-  for (const VmState& vm : now.snapshot.vms) {
-    const auto at = old.find(vm.spec.id);
-    CompareVm(at == old.end() ? nullptr : at->second, vm, lines);
-    if (at != old.end()) old.erase(at);
-  }
-  for (const auto& [id, vm] : old) lines.Info("vm " + vm->spec.name + ": ended");
+  CompareVms(before.snapshot.vms, now.snapshot.vms, lines);
   const Capacity& capacity = now.plan.capacity;
   if (capacity.published != before.plan.capacity.published) {
     lines.Info("published " + InMiB(before.plan.capacity.published) + " → " +
