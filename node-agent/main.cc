@@ -336,9 +336,9 @@ qemu::LibvirtOptions OnNodeOptions(const agent::Config& config, const agent::Cha
 }
 
 // The launchers that the API server ties to a VMI of this node.
-std::vector<qemu::LauncherTarget> Targets(const NodeSample& node) {
+std::vector<qemu::LauncherTarget> Targets(const SharedList<VmiSample>& vmis) {
   std::vector<qemu::LauncherTarget> targets;
-  for (const VmiSample& vmi : node.vmis) {
+  for (const VmiSample& vmi : vmis) {
     if (vmi.launcher.empty()) continue;
     qemu::LauncherTarget target{
         {vmi.launcher, vmi.name_space, vmi.name}, vmi.spec, vmi.hints_off, vmi.leaving};
@@ -369,9 +369,15 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
 
   qemu::LauncherDirectory launchers(OnNodeOptions(config, **book, *roots), Ways(config, *roots),
                                     clock);
+  SharedList<VmiSample> targets;
   const auto node = agent::KubernetesNode::Start(
       config, pod, clock,
-      {.node = [&](const NodeSample& sample) { launchers.SetPods(Targets(sample)); },
+      {.node =
+           [&](const NodeSample& sample) {
+             if (sample.vmis.Shares(targets)) return launchers.KeepPods();
+             targets = sample.vmis;
+             launchers.SetPods(Targets(targets));
+           },
        .hook = [&](const publishers::NodeHookCall& call) { OnHook(launchers, call); }});
   if (!node) return Fail(node.error());
   const bool writes = config.mode != Mode::kObserve;

@@ -155,6 +155,7 @@ struct LauncherDirectory::State {
   void Update(Vm& vm, LauncherTarget&& target);
   void Retire(Vm&& vm);
   void Replace(const std::vector<LauncherTarget>& targets);
+  void Settle();
   const Vm* Find(const VmId& vm) const;
 
   const LibvirtOptions options;
@@ -236,21 +237,28 @@ LauncherDirectory::~LauncherDirectory() {
 void LauncherDirectory::SetPods(std::vector<LauncherTarget> targets) {
   State& state = *state_;
   const std::lock_guard lock(state.mutex);
-  // Told each tick, and as a rule the same: then only a thread that could not be had is missing.
-  const bool same =
-      std::equal(targets.begin(), targets.end(), state.told.begin(), state.told.end(), Same) &&
-      std::none_of(state.vms.begin(), state.vms.end(),
-                   [](const auto& vm) { return vm.second.worker->Dead(); });
-  if (!same) {
-    state.Replace(targets);
+  if (!std::equal(targets.begin(), targets.end(), state.told.begin(), state.told.end(), Same)) {
     state.told = std::move(targets);
+    state.Replace(state.told);
   }
-  std::erase_if(state.retired, [&](const Vm& vm) {
+  state.Settle();
+}
+
+void LauncherDirectory::KeepPods() {
+  const std::lock_guard lock(state_->mutex);
+  state_->Settle();
+}
+
+void LauncherDirectory::State::Settle() {
+  const bool any_dead =
+      std::any_of(vms.begin(), vms.end(), [](const auto& vm) { return vm.second.worker->Dead(); });
+  if (any_dead) Replace(told);  // there was no thread for it
+  std::erase_if(retired, [&](const Vm& vm) {
     if (!vm.worker->Dead()) return false;
-    Add(state.past, Count(*vm.common));
+    Add(past, Count(*vm.common));
     return true;
   });
-  state.listed_at = state.clock.Now().boot;
+  listed_at = clock.Now().boot;
 }
 
 void LauncherDirectory::State::Replace(const std::vector<LauncherTarget>& targets) {
@@ -269,7 +277,7 @@ void LauncherDirectory::State::Replace(const std::vector<LauncherTarget>& target
   for (auto& [id, target] : wanted) {
     auto known = vms.extract(id);
     const bool stays = !known.empty() && known.mapped().target.pod.uid == target.pod.uid &&
-                       !known.mapped().worker->Dead();  // there was no thread for it
+                       !known.mapped().worker->Dead();
     if (!known.empty() && !stays) Retire(std::move(known.mapped()));
     Vm vm = stays ? std::move(known.mapped()) : Begin(target);
     Update(vm, std::move(target));

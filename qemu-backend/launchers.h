@@ -49,11 +49,13 @@ class LauncherDirectory final : public sources::QemuDirectory,
   /// Waits a deadline for all threads' last answers, at most, and leaves behind who has none.
   ~LauncherDirectory() override;
 
-  /// Which launcher pods there are now: each tick, all of them. Never blocks. A pod that is not
-  /// named any more is let go; one whose UID is new is looked for at once, also where its VMI is
-  /// known. Of two pods of one VMI (a migration within the node) the one that is known already
-  /// stays, else the first; it has a fault.
+  /// Which launcher pods there are now, all of them: each tick, this or KeepPods. Never blocks. A
+  /// pod that is not named any more is let go; one whose UID is new is looked for at once, also
+  /// where its VMI is known. Of two pods of one VMI (a migration within the node) the one that is
+  /// known already stays, else the first; it has a fault.
   void SetPods(std::vector<LauncherTarget> targets);
+  /// They are those of the last SetPods still.
+  void KeepPods();
   /// The VM has just started, or arrived: it is looked at now. Unknown VMs are no error: the pod
   /// will come with SetPods.
   void Poke(const VmId& vm);
@@ -62,7 +64,7 @@ class LauncherDirectory final : public sources::QemuDirectory,
   /// shown.
   void LetGo(const VmId& vm);
 
-  /// `listed_at`: the last SetPods.
+  /// `listed_at`: the last SetPods or KeepPods.
   sources::QemuListing Latest() const override;
   /// Never does it: kDenied, with what to change where; kNotFound.
   Status SwitchOn(const VmId& vm) override;

@@ -217,7 +217,7 @@ class NodeAgentTest : public AgentTest {
     pod.uid = "pa";
     pod.memory = Bytes::MiB(1160);
     pod.vmi = VmId{"a"};
-    node_.sample.pods = {pod};
+    node_.sample.pods.Edit() = {pod};
     sources_ = std::make_unique<sources::Sources>(
         sources::HostMemory(roots_, ""), sources::Charges(roots_), sources::PodCharges(roots_),
         directory_, node_, *book_);
@@ -283,7 +283,7 @@ TEST_F(NodeAgentTest, KeepsOnlyWhatAnotherPodDoesNotHold) {
   PodSample pod;
   pod.uid = "3f0c5c1e-0000-4000-8000-00000000000a";
   pod.memory = Bytes::MiB(600);
-  node_.sample.pods.push_back(pod);
+  node_.sample.pods.Edit().push_back(pod);
   tree_.Write("proc/" + std::to_string(getpid()) + "/cgroup", "0::/\n");
   const std::string folder = "cgroup/kubepods/pod" + pod.uid + "/";
   tree_.Write(folder + "memory.current", std::to_string(Bytes::MiB(450).count()) + "\n");

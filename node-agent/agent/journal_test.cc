@@ -73,11 +73,11 @@ TEST(Changes, WhatTheApiServerSaysWrongIsSaidOnce) {
   pod.name_space = "ns";
   pod.name = "pod";
   pod.fault = "a request";
-  now.snapshot.node->pods = {pod};
+  now.snapshot.node->pods.Edit() = {pod};
   VmiSample vmi;
   vmi.spec.name = "ns/v";
   vmi.fault = "two pods";
-  now.snapshot.node->vmis = {vmi};
+  now.snapshot.node->vmis.Edit() = {vmi};
   EXPECT_EQ(Texts({}, now),
             "API server: refused\npolicy: growth is odd\nReclaimPolicy p is in force\n"
             "VMI ns/v: two pods\npod ns/pod: a request\n");

@@ -25,8 +25,8 @@ VmiSample Vmi(const char* id) {
 
 TEST(GrantsOf, AreTheRequestsOfPodsThatAreVms) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a", 512), Pod("p2", 100)};
-  node.vmis = {Vmi("a"), Vmi("without a pod here")};
+  node.pods.Edit() = {Pod("p1", 700, "a", 512), Pod("p2", 100)};
+  node.vmis.Edit() = {Vmi("a"), Vmi("without a pod here")};
   const auto grants = GrantsOf(node);
   ASSERT_EQ(grants.size(), 1u);
   EXPECT_EQ(grants[0].spec.id.value, "a");
@@ -38,7 +38,7 @@ TEST(GrantsOf, AreTheRequestsOfPodsThatAreVms) {
 
 TEST(GrantsOf, TwoPodsOfOneVmiCountBoth) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a", 64), Pod("p2", 300, "a", 64)};
+  node.pods.Edit() = {Pod("p1", 700, "a", 64), Pod("p2", 300, "a", 64)};
   const auto grants = GrantsOf(node);
   ASSERT_EQ(grants.size(), 1u);
   EXPECT_EQ(grants[0].ordinary, Bytes::MiB(1000));
@@ -47,7 +47,7 @@ TEST(GrantsOf, TwoPodsOfOneVmiCountBoth) {
 
 TEST(GrantsOf, ALauncherWithoutAVmiCountsUnderItsPodsName) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a")};
+  node.pods.Edit() = {Pod("p1", 700, "a")};
   const auto grants = GrantsOf(node);
   ASSERT_EQ(grants.size(), 1u);
   EXPECT_EQ(grants[0].spec.id.value, "a");
@@ -66,8 +66,8 @@ Samples OnNode(NodeSample node) {
 
 TEST(FoldOnANode, PromisedIsWhatThePodAskedFor) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a", 512)};
-  node.vmis = {Vmi("a")};
+  node.pods.Edit() = {Pod("p1", 700, "a", 512)};
+  node.vmis.Edit() = {Vmi("a")};
   Samples samples = OnNode(node);
   VmSample vm;
   vm.qemu.spec.id.value = "a";
@@ -83,13 +83,13 @@ TEST(FoldOnANode, PromisedIsWhatThePodAskedFor) {
 
 TEST(FoldOnANode, TheVmiSaysWhatItsOwnerWantsToday) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a")};
-  node.vmis = {Vmi("a")};
-  node.vmis[0].spec.reclaim = Reclaim::kOff;
-  node.vmis[0].spec.bad_setting = "bad";
-  node.vmis[0].exempt = "dedicated CPUs";
-  node.vmis[0].hints_off = "off";
-  node.vmis[0].leaving = true;
+  node.pods.Edit() = {Pod("p1", 700, "a")};
+  node.vmis.Edit() = {Vmi("a")};
+  node.vmis.Edit()[0].spec.reclaim = Reclaim::kOff;
+  node.vmis.Edit()[0].spec.bad_setting = "bad";
+  node.vmis.Edit()[0].exempt = "dedicated CPUs";
+  node.vmis.Edit()[0].hints_off = "off";
+  node.vmis.Edit()[0].leaving = true;
   Samples samples = OnNode(node);
   VmSample vm;
   vm.qemu.spec.id.value = "a";
@@ -108,8 +108,8 @@ TEST(FoldOnANode, TheVmiSaysWhatItsOwnerWantsToday) {
 
 TEST(FoldOnANode, AVmiThatIsNotExemptTakesNothingBackFromItsDomain) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a")};
-  node.vmis = {Vmi("a")};
+  node.pods.Edit() = {Pod("p1", 700, "a")};
+  node.vmis.Edit() = {Vmi("a")};
   Samples samples = OnNode(node);
   VmSample vm;
   vm.qemu.spec.id.value = "a";
@@ -120,7 +120,7 @@ TEST(FoldOnANode, AVmiThatIsNotExemptTakesNothingBackFromItsDomain) {
 
 TEST(FoldOnANode, APodWithoutAQemuIsBoundOnly) {
   NodeSample node;
-  node.pods = {Pod("p1", 700, "a")};
+  node.pods.Edit() = {Pod("p1", 700, "a")};
   const Snapshot snapshot = Fold({}, OnNode(node), Overhead{});
   ASSERT_EQ(snapshot.vms.size(), 1u);
   EXPECT_TRUE(snapshot.vms[0].bound_only);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "node-agent/model/bytes.h"
 #include "node-agent/model/mode.h"
 #include "node-agent/model/params.h"
+#include "node-agent/model/shared_list.h"
 #include "node-agent/model/time.h"
 #include "node-agent/model/vm.h"
 
@@ -24,10 +26,6 @@ struct PodSample {
   Bytes reclaimable;        ///< effective request of ullage.io/reclaimable-memory
   std::optional<VmId> vmi;  ///< UID of the VMI whose launcher it is (kubevirt.io/created-by)
   std::string fault;        ///< what of it could not be read; what could is counted
-  /// What its cgroup charges, without what MemAvailable counts all the same (page cache,
-  /// reclaimable slab): not available to others, so it need not be kept for this pod once more.
-  /// Absent: unknown.
-  std::optional<Bytes> working_set{};
 };
 
 /// A VirtualMachineInstance that has, or is about to have, a launcher on this node.
@@ -60,13 +58,17 @@ struct RejectedPod {
 struct NodeSample {
   std::string name;
   std::string uid;
-  std::optional<BootTime> heard_at;    ///< when every collection was last known to be followed;
-                                       ///< absent: not all of them were listed yet
-  std::string fault;                   ///< why it is not followed now
-  std::optional<Bytes> allocatable;    ///< status.allocatable["memory"]
-  std::optional<Bytes> published;      ///< status.capacity of our resource; absent: no such key
-  std::vector<PodSample> pods;         ///< sorted by uid
-  std::vector<VmiSample> vmis;         ///< sorted by id
+  std::optional<BootTime> heard_at;  ///< when every collection was last known to be followed;
+                                     ///< absent: not all of them were listed yet
+  std::string fault;                 ///< why it is not followed now
+  std::optional<Bytes> allocatable;  ///< status.allocatable["memory"]
+  std::optional<Bytes> published;    ///< status.capacity of our resource; absent: no such key
+  SharedList<PodSample> pods;        ///< sorted by uid
+  SharedList<VmiSample> vmis;        ///< sorted by id
+  /// By the uid of a pod that is no VM's: what its cgroup charges, without what MemAvailable counts
+  /// all the same (page cache, reclaimable slab): not available to others, so it need not be kept
+  /// for this pod once more. Without an entry: unknown.
+  std::map<std::string, Bytes> pod_working_sets;
   std::vector<RejectedPod> rejected;   ///< that still have an object: newest first, some tens
   std::uint64_t rejections = 0;        ///< seen since the pods were first listed
   std::string policy;                  ///< the ReclaimPolicy in force; empty: none

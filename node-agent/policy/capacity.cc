@@ -103,7 +103,12 @@ Others OthersOf(const Snapshot& snapshot) {
     const Bytes promised = pod.memory + pod.reclaimable;
     others.promised += promised;
     others.granted += pod.reclaimable;
-    others.not_held += std::max(promised - pod.working_set.value_or(Bytes()), Bytes());
+    const auto held = snapshot.node->pod_working_sets.find(pod.uid);
+    if (held == snapshot.node->pod_working_sets.end()) {
+      others.not_held += promised;
+    } else {
+      others.not_held += std::max(promised - held->second, Bytes());
+    }
   }
   return others;
 }

@@ -50,7 +50,7 @@ Snapshot Node() {
   NodeSample node;
   node.heard_at = kNow;
   node.allocatable = Bytes::MiB(3600);
-  node.pods = {Pod("pa", 1000, "a"), Pod("pb", 1000, "b"), Pod("pc", 600)};
+  node.pods.Edit() = {Pod("pa", 1000, "a"), Pod("pb", 1000, "b"), Pod("pc", 600)};
   snapshot.node = node;
   return snapshot;
 }
@@ -90,7 +90,7 @@ TEST(DecideOnANode, WhatTheLastAgentHadIsHadAgainAtOnce) {
   EXPECT_EQ(Of(Inherits(640), Slow()).additional, Bytes::MiB(640)) << "no more than it had";
   EXPECT_EQ(Of(Inherits(6400), Slow()).additional, Bytes::MiB(1280)) << "no more than is safe now";
   Snapshot bound = Inherits(640);
-  bound.node->pods[2].reclaimable = Bytes::MiB(128);
+  bound.node->pods.Edit()[2].reclaimable = Bytes::MiB(128);
   EXPECT_EQ(Of(bound, Slow()).additional, Bytes::MiB(512)) << "what was bound since came out of it";
 }
 
@@ -143,15 +143,15 @@ TEST(DecideOnANode, TheKubeletsViewBoundsWhatIsAvailable) {
 
 TEST(DecideOnANode, WhatAnotherPodHoldsIsNotKeptForItOnceMore) {
   Snapshot snapshot = Node();
-  snapshot.node->pods[2].working_set = Bytes::MiB(450);
+  snapshot.node->pod_working_sets["pc"] = Bytes::MiB(450);
   EXPECT_EQ(Of(snapshot).terms->not_ours.mib(), 150);
-  snapshot.node->pods[2].working_set = Bytes::MiB(5000);
+  snapshot.node->pod_working_sets["pc"] = Bytes::MiB(5000);
   EXPECT_EQ(Of(snapshot).terms->not_ours, Bytes());
 }
 
 TEST(DecideOnANode, WhoeverHoldsTheResourceCountsAsGranted) {
   Snapshot snapshot = Node();
-  snapshot.node->pods[2].reclaimable = Bytes::MiB(128);
+  snapshot.node->pods.Edit()[2].reclaimable = Bytes::MiB(128);
   const Capacity capacity = Of(snapshot);
   EXPECT_EQ(capacity.granted.mib(), 128);
   EXPECT_EQ(capacity.terms->not_ours.mib(), 728);
@@ -169,7 +169,7 @@ TEST(DecideOnANode, ABindAloneLeavesThePublishedValueAsItIs) {
   extra.reclaimed = Bytes::MiB(512);
   extra.spec.guest_memory = Bytes();
   snapshot.vms.push_back(extra);
-  snapshot.node->pods.push_back(Pod("pd", 88, "c", 512));
+  snapshot.node->pods.Edit().push_back(Pod("pd", 88, "c", 512));
   const Capacity after = Of(snapshot);
   EXPECT_EQ(after.granted.mib(), 512);
   EXPECT_LE(after.published, before.capacity.published);
@@ -182,7 +182,7 @@ TEST(DecideOnANode, WhatIsUnknownPromisesNothing) {
     snapshot.node->fault = "because";
     if (what == 0) snapshot.node->heard_at.reset();
     if (what == 1) snapshot.node->allocatable.reset();
-    if (what == 2) snapshot.node->pods[2].memory = Bytes::Max();
+    if (what == 2) snapshot.node->pods.Edit()[2].memory = Bytes::Max();
     const Capacity capacity = Of(snapshot);
     EXPECT_EQ(capacity.additional, Bytes()) << what;
     EXPECT_FALSE(capacity.reason.empty()) << what;

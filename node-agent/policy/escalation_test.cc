@@ -103,7 +103,7 @@ TEST(Escalate, DoesNothingWhereItMayNot) {
   EXPECT_FALSE(acts([](HybridHost& h) { h.snapshot.node.reset(); }));
   EXPECT_FALSE(acts([](HybridHost& h) { h.snapshot.node->fault = "it does not answer"; }));
   EXPECT_FALSE(acts([](HybridHost& h) { h.snapshot.node->heard_at.reset(); }));
-  EXPECT_FALSE(acts([](HybridHost& h) { h.snapshot.node->vmis.clear(); }));
+  EXPECT_FALSE(acts([](HybridHost& h) { h.snapshot.node->vmis.Edit().clear(); }));
   EXPECT_FALSE(acts([](HybridHost& h) {
     for (VmState& vm : h.snapshot.vms) vm.exempt = "host devices";
   }));

@@ -46,7 +46,7 @@ class HybridHost {
     NodeSample& node = snapshot.node.emplace();
     node.heard_at = snapshot.at.boot;
     for (const VmState& vm : snapshot.vms) {
-      VmiSample& vmi = node.vmis.emplace_back();
+      VmiSample& vmi = node.vmis.Edit().emplace_back();
       vmi.spec = vm.spec;
       vmi.launcher = "pod-" + vm.spec.id.value;
     }

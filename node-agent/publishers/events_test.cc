@@ -20,7 +20,7 @@ class Events : public testing::Test {
   Events() { report_.snapshot.node = NodeSample{}; }
 
   VmiSample& AddVmi(const std::string& name) {
-    VmiSample& vmi = report_.snapshot.node->vmis.emplace_back();
+    VmiSample& vmi = report_.snapshot.node->vmis.Edit().emplace_back();
     vmi.spec.id.value = "uid-" + name;
     vmi.name_space = "apps";
     vmi.name = name;
@@ -76,9 +76,9 @@ TEST_F(Events, CountAgainWhenItComesBack) {
   AddVmi("web").exempt = "it has dedicated CPUs";
   server_->Say(201, "{}");
   Step();
-  report_.snapshot.node->vmis[0].exempt.clear();
+  report_.snapshot.node->vmis.Edit()[0].exempt.clear();
   Step();
-  report_.snapshot.node->vmis[0].exempt = "it has dedicated CPUs";
+  report_.snapshot.node->vmis.Edit()[0].exempt = "it has dedicated CPUs";
   server_->Say(200, "{}");
   Step();
   ASSERT_THAT(server_->requests, SizeIs(2));
@@ -91,9 +91,9 @@ TEST_F(Events, SayItAnewWhenTheOldOneHasExpired) {
   AddVmi("web").exempt = "it has dedicated CPUs";
   server_->Say(201, "{}");
   Step();
-  report_.snapshot.node->vmis[0].exempt.clear();
+  report_.snapshot.node->vmis.Edit()[0].exempt.clear();
   Step();
-  report_.snapshot.node->vmis[0].exempt = "it has dedicated CPUs";
+  report_.snapshot.node->vmis.Edit()[0].exempt = "it has dedicated CPUs";
   server_->Say(404, "{}");
   server_->Say(201, "{}");
   Step();
@@ -155,8 +155,8 @@ TEST_F(Events, ThereIsABoundToWhatIsRemembered) {
   EXPECT_THAT(server_->requests, SizeIs(2));
   EXPECT_EQ(writer.Counts().dropped, 3u);
   // VMs that are gone make room.
-  report_.snapshot.node->vmis.erase(report_.snapshot.node->vmis.begin(),
-                                    report_.snapshot.node->vmis.begin() + 2);
+  auto& vmis = report_.snapshot.node->vmis.Edit();
+  vmis.erase(vmis.begin(), vmis.begin() + 2);
   writer.Step(report_, {});
   writer.Step(report_, {});
   EXPECT_THAT(server_->requests, SizeIs(4));

@@ -23,7 +23,7 @@ void AddVm(Report& report, const std::string& name, Bytes promised) {
   vmi.name = name;
   report.plan.vms.push_back({vm.spec.id, Bytes::MiB(100), "may grow"});
   report.snapshot.vms.push_back(std::move(vm));
-  report.snapshot.node->vmis.push_back(std::move(vmi));
+  report.snapshot.node->vmis.Edit().push_back(std::move(vmi));
 }
 
 Report NodeReport() {

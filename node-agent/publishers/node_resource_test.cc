@@ -193,7 +193,7 @@ TEST(ResourceFacts, CountsEveryPodAndWantsFreshWords) {
   node.heard_at = report.snapshot.at.boot;
   node.published = Q(3);
   for (const std::int64_t quanta : {2, 3}) {
-    PodSample& pod = node.pods.emplace_back();
+    PodSample& pod = node.pods.Edit().emplace_back();
     pod.reclaimable = Q(quanta);
   }
   ResourceFacts facts = FactsOf(report, rules);

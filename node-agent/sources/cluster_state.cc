@@ -34,11 +34,8 @@ NodeSample ClusterState::Read() {
   sample.name = name_;
   Labels labels;
   TakeNode(sample, labels);
-  auto pods = pods_.Read();
-  Add(sample.fault, "pods", pods.listed || !pods.fault.empty() ? pods.fault : "not listed yet");
-  sample.pods = std::move(pods.all);
+  TakePodsAndVms(sample);
   rejected_.Take(sample);
-  TakeVms(sample);
   TakePolicy(sample, labels);
   return sample;
 }
@@ -58,33 +55,52 @@ void ClusterState::TakeNode(NodeSample& sample, Labels& labels) const {
   labels = std::move(node.labels);
 }
 
-void ClusterState::TakeVms(NodeSample& sample) const {
+void ClusterState::TakePodsAndVms(NodeSample& sample) {
+  const std::uint64_t of_pods = pods_.version(), of_vmis = vmis_.version();
+  if (!joined_ || joined_->of_pods != of_pods || joined_->of_vmis != of_vmis) {
+    // What changes between the two lines is seen once more in the next tick.
+    joined_ = Join();
+    joined_->of_pods = of_pods;
+    joined_->of_vmis = of_vmis;
+  }
+  sample.pods = joined_->pods;
+  sample.vmis = joined_->vmis;
+  sample.fault += (sample.fault.empty() || joined_->fault.empty() ? "" : "; ") + joined_->fault;
+}
+
+ClusterState::Joined ClusterState::Join() const {
+  Joined joined;
+  auto pods = pods_.Read();
   auto vmis = vmis_.Read();
-  Add(sample.fault, "VMIs", vmis.listed || !vmis.fault.empty() ? vmis.fault : "not listed yet");
-  std::map<std::string, PodSample*> pods;
-  for (PodSample& pod : sample.pods) pods[pod.uid] = &pod;
-  std::map<VmId, const VmiSample*> known;
+  Add(joined.fault, "pods", pods.listed || !pods.fault.empty() ? pods.fault : "not listed yet");
+  Add(joined.fault, "VMIs", vmis.listed || !vmis.fault.empty() ? vmis.fault : "not listed yet");
+  std::map<std::string, PodSample*> by_uid;
+  for (PodSample& pod : pods.all) by_uid[pod.uid] = &pod;
+  std::vector<VmiSample>& all = joined.vmis.Edit();
   for (NodeVmi& vmi : vmis.all) {
     std::erase_if(vmi.pods, [&](const std::string& uid) {
-      const auto pod = pods.find(uid);
-      return pod == pods.end() || pod->second->vmi != vmi.sample.spec.id;
+      const auto pod = by_uid.find(uid);
+      return pod == by_uid.end() || pod->second->vmi != vmi.sample.spec.id;
     });
     if (vmi.pods.size() == 1) vmi.sample.launcher = vmi.pods.front();
     if (vmi.pods.size() > 1) {
       Add(vmi.sample.fault, "launcher",
           "it has " + std::to_string(vmi.pods.size()) + " pods here, and which is it is not known");
     }
-    sample.vmis.push_back(std::move(vmi.sample));
+    all.push_back(std::move(vmi.sample));
   }
-  for (const VmiSample& vmi : sample.vmis) known[vmi.spec.id] = &vmi;
+  std::map<VmId, const VmiSample*> known;
+  for (const VmiSample& vmi : all) known[vmi.spec.id] = &vmi;
   // Whoever may make pods may give them any label: in another namespace it is not the VMI's.
-  for (PodSample& pod : sample.pods) {
+  for (PodSample& pod : pods.all) {
     if (!pod.vmi) continue;
     const auto vmi = known.find(*pod.vmi);
     if (vmi == known.end() || vmi->second->name_space == pod.name_space) continue;
     Add(pod.fault, "kubevirt.io/created-by", "names a VMI of another namespace");
     pod.vmi.reset();
   }
+  joined.pods = SharedList(std::move(pods.all));
+  return joined;
 }
 
 void ClusterState::TakePolicy(NodeSample& sample, const Labels& labels) {

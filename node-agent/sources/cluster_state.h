@@ -118,7 +118,7 @@ class ClusterState {
 
  private:
   void TakeNode(NodeSample& sample, Labels& labels) const;
-  void TakeVms(NodeSample& sample) const;
+  void TakePodsAndVms(NodeSample& sample);
   void TakePolicy(NodeSample& sample, const Labels& labels);
 
   const std::string name_;
@@ -128,6 +128,17 @@ class ClusterState {
   RejectedPods rejected_{pods_};
   Followed<k8s::VirtualMachineInstance, NodeVmi> vmis_;
   Followed<k8s::ReclaimPolicy, kube::Item<k8s::ReclaimPolicy>> policies_;
+
+  // The pods and VMIs put together, until one of them changes.
+  struct Joined {
+    std::uint64_t of_pods = 0;
+    std::uint64_t of_vmis = 0;
+    SharedList<PodSample> pods;
+    SharedList<VmiSample> vmis;
+    std::string fault;
+  };
+  Joined Join() const;
+  std::optional<Joined> joined_;
 
   // The choice of a policy, until a policy or the node's labels change.
   std::uint64_t chosen_of_ = 0;

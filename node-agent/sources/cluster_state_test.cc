@@ -69,6 +69,16 @@ TEST_F(ClusterStateTest, IsUnknownUntilAllWereListed) {
   EXPECT_EQ(node.vmis[0].launcher, "b");
 }
 
+TEST_F(ClusterStateTest, PutsNothingTogetherAnewThatDidNotChange) {
+  ListAll();
+  const NodeSample first = state_.Read();
+  EXPECT_TRUE(state_.Read().pods.Shares(first.pods));
+  EXPECT_TRUE(state_.Read().vmis.Shares(first.vmis));
+  state_.pods().OnChange(kube::Change::kAdded, Pod("c"));
+  EXPECT_FALSE(state_.Read().pods.Shares(first.pods));
+  EXPECT_EQ(first.pods.size(), 2u) << "who took a list keeps it";
+}
+
 TEST_F(ClusterStateTest, FollowsChanges) {
   ListAll();
   state_.pods().OnChange(kube::Change::kAdded, Pod("c"));

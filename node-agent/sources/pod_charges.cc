@@ -31,7 +31,7 @@ std::map<std::string, std::string> PodCgroups(const std::string& root) {
 
 }  // namespace
 
-void PodCharges::Fill(BootTime now, std::vector<PodSample>& pods) {
+std::map<std::string, Bytes> PodCharges::Read(BootTime now, const SharedList<PodSample>& pods) {
   Keep(pods);
   const bool missing = std::any_of(entries_.begin(), entries_.end(),
                                    [](const auto& entry) { return !entry.second.cgroup; });
@@ -40,13 +40,14 @@ void PodCharges::Fill(BootTime now, std::vector<PodSample>& pods) {
     Look();
   }
   ReadCaches(now);
-  for (PodSample& pod : pods) {
-    const auto at = pod.vmi ? entries_.end() : entries_.find(pod.uid);
-    if (at != entries_.end()) pod.working_set = Held(at->second);
+  std::map<std::string, Bytes> held;
+  for (auto& [uid, entry] : entries_) {
+    if (const auto one = Held(entry)) held.emplace_hint(held.end(), uid, *one);
   }
+  return held;
 }
 
-void PodCharges::Keep(const std::vector<PodSample>& pods) {
+void PodCharges::Keep(const SharedList<PodSample>& pods) {
   std::map<std::string, Entry> kept;
   for (const PodSample& pod : pods) {
     if (pod.vmi || !host::IsPodUid(pod.uid)) continue;

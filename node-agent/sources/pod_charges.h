@@ -29,10 +29,10 @@ class PodCharges {
   explicit PodCharges(host::Roots roots) : PodCharges(std::move(roots), Rules()) {}
   PodCharges(host::Roots roots, Rules rules) : roots_(std::move(roots)), rules_(rules) {}
 
-  /// Sets working_set of the pods that are no VM's. It stays absent where there is no such cgroup
-  /// (a static pod has another UID at the API server than in its cgroup's name), where two have the
+  /// NodeSample::pod_working_sets of these. A pod is not in it where there is no such cgroup (a
+  /// static pod has another UID at the API server than in its cgroup's name), where two have the
   /// pod's name, and where it cannot be read.
-  void Fill(BootTime now, std::vector<PodSample>& pods);
+  std::map<std::string, Bytes> Read(BootTime now, const SharedList<PodSample>& pods);
 
  private:
   struct Entry {
@@ -41,7 +41,7 @@ class PodCharges {
     Bytes cache;
     Bytes held;
   };
-  void Keep(const std::vector<PodSample>& pods);
+  void Keep(const SharedList<PodSample>& pods);
   void Look();
   void ReadCaches(BootTime now);
   static std::optional<Bytes> Held(Entry& entry);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/sources/pod_charges.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -30,10 +31,11 @@ class PodChargesTest : public testing::Test {
                                             "\ninactive_file 0\nslab_reclaimable 0\n");
   }
   std::optional<Bytes> Held(const std::string& uid) {
-    std::vector<PodSample> pods(1);
-    pods[0].uid = uid;
-    charges_.Fill(now_, pods);
-    return pods[0].working_set;
+    PodSample pod;
+    pod.uid = uid;
+    const auto held = charges_.Read(now_, SharedList(std::vector{pod}));
+    const auto at = held.find(uid);
+    return at == held.end() ? std::nullopt : std::optional(at->second);
   }
   void Pass(milliseconds time) { now_ += time; }
 
@@ -63,11 +65,10 @@ TEST_F(PodChargesTest, FindsPodsOfCgroupfsOnV1) {
 
 TEST_F(PodChargesTest, LeavesVmsAlone) {
   Charge(std::string("kubepods/pod") + kA, 300, 0);
-  std::vector<PodSample> pods(1);
-  pods[0].uid = kA;
-  pods[0].vmi = VmId{"v"};
-  charges_.Fill(now_, pods);
-  EXPECT_EQ(pods[0].working_set, std::nullopt);
+  PodSample pod;
+  pod.uid = kA;
+  pod.vmi = VmId{"v"};
+  EXPECT_THAT(charges_.Read(now_, SharedList(std::vector{pod})), testing::IsEmpty());
 }
 
 TEST_F(PodChargesTest, BetweenTwoTurnsItFallsAtOnceAndRisesLater) {
@@ -86,25 +87,23 @@ TEST_F(PodChargesTest, BetweenTwoTurnsItFallsAtOnceAndRisesLater) {
 
 TEST_F(PodChargesTest, ManyPodsHaveTheirTurns) {
   PodCharges charges({tree_.path("proc"), tree_.path("cgroup")}, {.caches_a_tick = 2});
-  std::vector<PodSample> pods(5);
+  SharedList<PodSample> pods(std::vector<PodSample>(5));
   for (std::size_t i = 0; i < pods.size(); ++i) {
-    pods[i].uid = std::string(kA).substr(0, 35) + std::to_string(i);
+    pods.Edit()[i].uid = std::string(kA).substr(0, 35) + std::to_string(i);
     Charge("kubepods/pod" + pods[i].uid, 300, 0);
   }
-  const auto known = [&] {
-    charges.Fill(now_, pods);
-    return std::count_if(pods.begin(), pods.end(), [](auto& pod) { return pod.working_set; });
-  };
-  EXPECT_EQ(known(), 2);
-  EXPECT_EQ(known(), 4);
-  EXPECT_EQ(known(), 5);
+  EXPECT_EQ(charges.Read(now_, pods).size(), 2u);
+  EXPECT_EQ(charges.Read(now_, pods).size(), 4u);
+  EXPECT_EQ(charges.Read(now_, pods).size(), 5u);
   // All are due again and none is forgotten: in three ticks each is read anew.
   for (const PodSample& pod : pods) Charge("kubepods/pod" + pod.uid, 400, 0);
   for (int i = 0; i < 3; ++i) {
     Pass(PodCharges::Rules().cache_every);
-    charges.Fill(now_, pods);
+    charges.Read(now_, pods);
   }
-  for (const PodSample& pod : pods) EXPECT_EQ(pod.working_set, Bytes::MiB(400)) << pod.uid;
+  const auto held = charges.Read(now_, pods);
+  EXPECT_EQ(held.size(), 5u);
+  EXPECT_THAT(held, testing::Each(testing::Pair(testing::_, Bytes::MiB(400))));
 }
 
 TEST_F(PodChargesTest, LooksForNewPodsNowAndThen) {

@@ -66,7 +66,7 @@ class Sources {
         samples.vms.back().working_set = probe_->Latest(samples.vms.back().qemu.spec.id);
       }
     }
-    if (pods_) pods_->Fill(now.boot, samples.node->pods);
+    if (pods_) samples.node->pod_working_sets = pods_->Read(now.boot, samples.node->pods);
     // The host last: a charge that grows meanwhile must not be seen as still available.
     samples.host = host_.Read();
     return samples;

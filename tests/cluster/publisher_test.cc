@@ -105,7 +105,7 @@ class Publishing : public testing::Test {
     node.uid = uid_;
     node.heard_at = clock_.Now().boot;
     node.published = In(Node().status().capacity());
-    VmiSample& vmi = node.vmis.emplace_back();
+    VmiSample& vmi = node.vmis.Edit().emplace_back();
     vmi.spec.id.value = "3f6e5b0e-0000-4000-8000-000000000001";
     vmi.spec.bad_setting = "ullage.io/reclaim: 'sometimes' is none of hints, hybrid, off";
     vmi.name_space = kSpace;
