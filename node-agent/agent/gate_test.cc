@@ -48,7 +48,7 @@ class GateTest : public testing::Test {
     samples.at = clock_.now;
     samples.host.total = Bytes::GiB(64);
     samples.host.available = Bytes::GiB(64);
-    samples.grants = gate().Grants();
+    samples.grants = SharedList(gate().Grants());
     samples.grants_complete = gate().Complete();
     samples.vms_listed_at = clock_.now.boot;
     for (const VmSpec& spec : running) {

@@ -177,7 +177,7 @@ TEST(Fold, UnknownStaysUnknown) {
 
 TEST(Fold, AGrantWithoutAQemuCountsWhole) {
   Samples samples = One(100);
-  samples.grants.push_back({Spec("b"), Bytes::MiB(500), Bytes::MiB(192), {}});
+  samples.grants.Edit().push_back({Spec("b"), Bytes::MiB(500), Bytes::MiB(192), {}});
   const Snapshot snapshot = Fold({}, std::move(samples), kOverhead);
   ASSERT_EQ(snapshot.vms.size(), 2u);
   EXPECT_FALSE(snapshot.vms[0].bound_only);
@@ -190,7 +190,7 @@ TEST(Fold, AGrantWithoutAQemuCountsWhole) {
 
 TEST(Fold, AGrantAndItsQemuAreOneVm) {
   Samples samples = One(100);
-  samples.grants.push_back({Spec("a"), Bytes::MiB(440), Bytes::MiB(192), {}});
+  samples.grants.Edit().push_back({Spec("a"), Bytes::MiB(440), Bytes::MiB(192), {}});
   const Snapshot snapshot = Fold({}, std::move(samples), kOverhead);
   ASSERT_EQ(snapshot.vms.size(), 1u);
   EXPECT_EQ(snapshot.vms[0].reclaimed, Bytes::MiB(192));

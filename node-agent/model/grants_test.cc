@@ -59,7 +59,7 @@ TEST(GrantsOf, ALauncherWithoutAVmiCountsUnderItsPodsName) {
 
 Samples OnNode(NodeSample node) {
   Samples samples;
-  samples.grants = GrantsOf(node);
+  samples.grants = SharedList(GrantsOf(node));
   samples.node = std::move(node);
   return samples;
 }

@@ -9,6 +9,7 @@
 #include "node-agent/model/bytes.h"
 #include "node-agent/model/hybrid.h"
 #include "node-agent/model/node.h"
+#include "node-agent/model/shared_list.h"
 #include "node-agent/model/time.h"
 #include "node-agent/model/vm.h"
 
@@ -75,7 +76,7 @@ struct Samples {
   std::vector<VmSample> vms;
   std::optional<BootTime> vms_listed_at;  ///< absent: never listed, so nobody knows who runs
   std::string vms_fault;
-  std::vector<Grant> grants;
+  SharedList<Grant> grants;
   bool grants_complete = false;  ///< the grants name every VM that may run here
   std::vector<GuestChange> guest_changes;
   std::map<VmId, LeasedLimit> leased;  ///< what of this agent's limits stands, by its own book

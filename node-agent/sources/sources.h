@@ -85,10 +85,13 @@ class Sources {
   void ReadGrants(Samples& samples) {
     if (node_ != nullptr) {
       samples.node = node_->Read();
-      samples.grants = GrantsOf(*samples.node);
+      if (!samples.node->pods.Shares(granted_.pods) || !samples.node->vmis.Shares(granted_.vmis)) {
+        granted_ = {samples.node->pods, samples.node->vmis, SharedList(GrantsOf(*samples.node))};
+      }
+      samples.grants = granted_.grants;
       samples.grants_complete = samples.node->heard_at.has_value();
     } else {
-      samples.grants = book_->Grants();
+      samples.grants = SharedList(book_->Grants());
       samples.grants_complete = book_->Complete();
     }
   }
@@ -105,6 +108,13 @@ class Sources {
     if (probe_ != nullptr) probe_->Watch(hybrids_);
   }
 
+  // What the pods and VMIs of the last tick were granted: it is the same until these change.
+  struct Granted {
+    SharedList<PodSample> pods;
+    SharedList<VmiSample> vmis;
+    SharedList<Grant> grants;
+  };
+
   HostMemory host_;
   Charges charges_;
   std::optional<PodCharges> pods_;  // with node_
@@ -113,6 +123,7 @@ class Sources {
   const QemuDirectory& directory_;
   const GrantBook* book_ = nullptr;  // one of the two
   NodeReader* node_ = nullptr;
+  Granted granted_;
   const ChangeSource& changes_;
 };
 
