@@ -2,10 +2,8 @@
 #include "node-agent/host/cgroup.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <limits>
 
 #include "node-agent/host/text.h"
@@ -31,25 +29,6 @@ std::string Join(const std::string& root, std::string_view path) {
   joined += path;
   while (joined.size() > 1 && joined.ends_with('/')) joined.pop_back();
   return joined;
-}
-
-// A figure that is read again and again, from its beginning and in one go.
-Result<std::string> ReadValue(const Fd& file, std::string_view what) {
-  std::string value(kValueLimit + 1, '\0');
-  ssize_t got = 0;
-  do {
-    got = pread(file.get(), value.data(), value.size(), 0);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) return FromErrno(errno, what);
-  struct stat status {};
-  // cgroupfs reads nothing of what was removed; a plain folder that stands for it would.
-  if (fstat(file.get(), &status) == 0 && status.st_nlink == 0) return FromErrno(ENOENT, what);
-  if (static_cast<std::size_t>(got) > kValueLimit) {
-    return Error(Code::kInvalid,
-                 std::string(what) + ": longer than " + std::to_string(kValueLimit) + " bytes");
-  }
-  value.resize(static_cast<std::size_t>(got));
-  return value;
 }
 
 bool HasMemory(const std::string& path) {
@@ -78,9 +57,9 @@ Result<MemoryCgroup> MemoryCgroup::Open(const std::string& path) {
                                      "memory.usage_in_bytes)");
   }
   const char* name = v2 ? kV2Usage : kV1Usage;
-  Fd usage(openat(folder->get(), name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!usage.valid()) return FromErrno(errno, name).In(Printable(path));
-  return MemoryCgroup(std::move(*folder), std::move(usage), path, v2 ? Version::kV2 : Version::kV1,
+  auto usage = KeptFile::OpenAt(folder->get(), name);
+  if (!usage) return usage.error().In(Printable(path));
+  return MemoryCgroup(std::move(*folder), *std::move(usage), path, v2 ? Version::kV2 : Version::kV1,
                       *inode);
 }
 
@@ -100,7 +79,8 @@ Result<std::optional<Bytes>> MemoryCgroup::ReadOptional(const char* name) const 
 
 Result<Bytes> MemoryCgroup::Usage() const {
   const char* name = version_ == Version::kV2 ? kV2Usage : kV1Usage;
-  auto text = ReadValue(usage_, name);
+  char buffer[kValueLimit + 1];
+  const auto text = usage_.Read(buffer, name);
   if (!text) return text.error().In(Printable(path_));
   const auto value = ParseUnsigned(*text);
   if (!value) {
@@ -257,13 +237,21 @@ Result<std::string> MemoryCgroupAt(const Roots& roots, const CgroupLine& cgroup)
   return Error(Code::kInvalid, "no memory cgroup of its own below " + root);
 }
 
-Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
-  const std::string file = roots.proc + "/" + std::to_string(pid) + "/cgroup";
+std::string ProcCgroup(const Roots& roots, std::int32_t pid) {
+  return roots.proc + "/" + std::to_string(pid) + "/cgroup";
+}
+
+Result<CgroupLine> CgroupOf(const Roots& roots, std::int32_t pid) {
+  const std::string file = ProcCgroup(roots, pid);
   const auto text = ReadFile(file, kStatLimit);
   if (!text) return text.error();
-  const auto cgroup = LocateCgroup(roots, *text);
-  if (!cgroup) return cgroup.error().In(file);
-  return MemoryCgroupAt(roots, *cgroup).In(file);
+  return LocateCgroup(roots, *text).In(file);
+}
+
+Result<std::string> MemoryCgroupOf(const Roots& roots, std::int32_t pid) {
+  const auto cgroup = CgroupOf(roots, pid);
+  if (!cgroup) return cgroup.error();
+  return MemoryCgroupAt(roots, *cgroup).In(ProcCgroup(roots, pid));
 }
 
 Result<std::vector<std::int32_t>> ParseMembers(std::string_view text) {

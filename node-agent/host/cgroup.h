@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "node-agent/host/file.h"
+#include "node-agent/host/kept_file.h"
 #include "node-agent/model/bytes.h"
 
 namespace ullage::host {
@@ -55,7 +56,7 @@ class MemoryCgroup {
   Result<Bytes> InactiveFile() const;
 
  private:
-  MemoryCgroup(Fd folder, Fd usage, std::string path, Version version, std::uint64_t inode)
+  MemoryCgroup(Fd folder, KeptFile usage, std::string path, Version version, std::uint64_t inode)
       : folder_(std::move(folder)),
         usage_(std::move(usage)),
         path_(std::move(path)),
@@ -64,7 +65,7 @@ class MemoryCgroup {
   Result<std::optional<Bytes>> ReadOptional(const char* name) const;
 
   Fd folder_;
-  Fd usage_;  // read each tick: opening it again would cost several times as much
+  KeptFile usage_;  // read each tick
   std::string path_;
   Version version_;
   std::uint64_t inode_;
@@ -88,6 +89,11 @@ Result<std::string> ResolveCgroup(std::string_view base, std::string_view path);
 
 /// Both in one: the plain path in the hierarchy that counts memory, from /proc/PID/cgroup's text.
 Result<CgroupLine> LocateCgroup(const Roots& roots, std::string_view text);
+
+/// /proc/PID/cgroup.
+std::string ProcCgroup(const Roots& roots, std::int32_t pid);
+/// LocateCgroup of its text. kGone: the process ended.
+Result<CgroupLine> CgroupOf(const Roots& roots, std::int32_t pid);
 
 /// The absolute path of the folder that is the root of the hierarchy that counts memory: v1 has a
 /// folder a controller, and beside it v2 hangs in "unified"; alone, v2 is the root.

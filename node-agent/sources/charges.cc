@@ -3,6 +3,9 @@
 
 #include <unistd.h>
 
+#include <iterator>
+#include <unordered_map>
+
 #include "node-agent/sources/host_memory.h"
 
 namespace ullage::sources {
@@ -13,6 +16,8 @@ ChargeSample Unknown(std::string why) {
   sample.fault = std::move(why);
   return sample;
 }
+
+constexpr std::size_t kPlaceLimit = 16 << 10;
 
 // Nobody looks at less of what a VM holds.
 constexpr Bytes kNoticed = Bytes::MiB(1);
@@ -114,21 +119,41 @@ std::string Charges::PathOf(const VmId& vm) const {
   return known == entries_.end() || !known->second.cgroup ? "" : known->second.path;
 }
 
+void Charges::FindOwn() {
+  char buffer[kPlaceLimit];
+  const std::string file = host::ProcCgroup(roots_, getpid());
+  const auto text = host::ReadKept(own_.place, file, buffer);
+  if (!text) {
+    own_.cgroup.reset();
+    return;
+  }
+  if (own_.cgroup && *text == own_.text && --own_.rest > 0) return;
+  own_.text = *text;
+  own_.rest = kSeldom;
+  own_.cgroup.reset();
+  const auto place = host::LocateCgroup(roots_, *text);
+  const auto path = place ? host::MemoryCgroupAt(roots_, *place) : place.error();
+  if (!path) return;
+  if (auto cgroup = host::MemoryCgroup::Open(*path)) own_.cgroup = *std::move(cgroup);
+}
+
 std::vector<ChargeSample> Charges::Read(const std::vector<QemuFacts>& vms) {
-  std::map<VmId, Entry> kept;
+  ++calls_;
+  FindOwn();
   std::vector<ChargeSample> samples;
-  std::map<std::uint64_t, int> users;
-  if (const auto own = host::MemoryCgroupOf(roots_, getpid()); own.ok()) {
-    if (const auto cgroup = host::MemoryCgroup::Open(*own); cgroup.ok()) ++users[cgroup->inode()];
-  }
+  samples.reserve(vms.size());
+  std::unordered_map<std::uint64_t, int> users;
+  users.reserve(vms.size() + 1);
+  if (own_.cgroup) ++users[own_.cgroup->inode()];
+  auto next = entries_.begin();  // VMs are named in the order of the map, as a rule
   for (const QemuFacts& vm : vms) {
-    auto node = entries_.extract(vm.spec.id);
-    Entry entry = node.empty() ? Entry{} : std::move(node.mapped());
-    samples.push_back(ReadOne(vm, entry));
+    const auto at = entries_.try_emplace(next, vm.spec.id);
+    next = std::next(at);
+    samples.push_back(ReadOne(vm, at->second));
+    at->second.named = calls_;
     if (samples.back().cgroup != 0) ++users[samples.back().cgroup];
-    kept.emplace(vm.spec.id, std::move(entry));
   }
-  entries_ = std::move(kept);
+  std::erase_if(entries_, [&](const auto& known) { return known.second.named != calls_; });
   for (ChargeSample& sample : samples) {
     // A charge that belongs to two cannot be told apart, and counting it twice would promise the
     // same memory twice.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "node-agent/host/cgroup.h"
 #include "node-agent/host/file.h"
+#include "node-agent/host/kept_file.h"
 #include "node-agent/model/sample.h"
 
 namespace ullage::sources {
@@ -37,14 +40,26 @@ class Charges {
     // What was read with the last look at everything.
     ChargeSample looked;
     std::uint64_t epoch = 0;
-    int rest = 0;  // calls until the next one
+    int rest = 0;             // calls until the next one
+    std::uint64_t named = 0;  // the last call that named this VM
+  };
+  // This agent's own cgroup. Where it is, is read each time; what stands there, when it has moved,
+  // and seldom.
+  struct Own {
+    std::optional<host::KeptFile> place;
+    std::string text;  // of `place`
+    std::optional<host::MemoryCgroup> cgroup;
+    int rest = 0;
   };
   static ChargeSample ReadCgroup(const QemuFacts& vm, Entry& entry);
   static Status Reopen(const std::string& path, Entry& entry);
   ChargeSample ReadOne(const QemuFacts& vm, Entry& entry) const;
+  void FindOwn();
 
   host::Roots roots_;
   std::map<VmId, Entry> entries_;
+  std::uint64_t calls_ = 0;
+  Own own_;
 };
 
 }  // namespace ullage::sources

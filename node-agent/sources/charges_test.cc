@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "node-agent/host/temporary_tree.h"
 
 namespace ullage::sources {
@@ -167,6 +169,47 @@ TEST_F(ChargesTest, TheAgentsOwnCgroupIsShared) {
   WriteVm(7, "session", "4096\n");
   WriteVm(getpid(), "session", "4096\n");
   EXPECT_NE(charges_.Read({Vm("A", 7)})[0].fault.find("shares"), std::string::npos);
+}
+
+TEST_F(ChargesTest, AnAgentThatMovesIsFoundAtOnce) {
+  WriteVm(7, "a", "4096\n");
+  WriteVm(getpid(), "session", "4096\n");
+  EXPECT_EQ(charges_.Read({Vm("A", 7)})[0].fault, "");
+  WriteVm(getpid(), "a", "4096\n");
+  EXPECT_NE(charges_.Read({Vm("A", 7)})[0].fault.find("shares"), std::string::npos);
+  WriteVm(getpid(), "session", "4096\n");
+  EXPECT_EQ(charges_.Read({Vm("A", 7)})[0].fault, "");
+}
+
+TEST_F(ChargesTest, AnAgentsCgroupThatWasMadeAnewIsFoundBeforeLong) {
+  WriteVm(7, "a", "4096\n");
+  WriteVm(getpid(), "session", "4096\n");
+  EXPECT_EQ(charges_.Read({Vm("A", 7)})[0].fault, "");
+  tree_.Remove("cgroup/session");
+  std::filesystem::create_directory_symlink(tree_.path("cgroup/a"), tree_.path("cgroup/session"));
+  ChargeSample sample;
+  for (int i = 0; i < Charges::kSeldom; ++i) sample = charges_.Read({Vm("A", 7)})[0];
+  EXPECT_NE(sample.fault.find("shares"), std::string::npos);
+}
+
+TEST_F(ChargesTest, VmsComeAndGoInAnyOrder) {
+  WriteVm(7, "a", "4096\n");
+  WriteVm(8, "b", "8192\n");
+  WriteVm(9, "c", "12288\n");
+  const auto read = [&](const std::vector<QemuFacts>& vms) {
+    std::vector<std::int64_t> kib;
+    for (const ChargeSample& sample : charges_.Read(vms)) {
+      kib.push_back(sample.resident.value_or(Bytes()).count() / 1024);
+    }
+    return kib;
+  };
+  EXPECT_EQ(read({Vm("B", 8)}), (std::vector<std::int64_t>{8}));
+  EXPECT_EQ(read({Vm("C", 9), Vm("A", 7), Vm("B", 8)}), (std::vector<std::int64_t>{12, 4, 8}));
+  EXPECT_NE(charges_.PathOf({"B"}), "");
+  EXPECT_EQ(read({Vm("A", 7), Vm("C", 9)}), (std::vector<std::int64_t>{4, 12}));
+  EXPECT_EQ(charges_.PathOf({"B"}), "") << "nothing is kept of who is not named";
+  EXPECT_NE(charges_.PathOf({"A"}), "");
+  EXPECT_EQ(read({}), (std::vector<std::int64_t>{}));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 namespace ullage::sources {
 namespace {
 
-constexpr std::size_t kLimit = 64 << 10;
+constexpr std::size_t kLimit = 16 << 10;
 
 }  // namespace
 
@@ -51,9 +51,10 @@ std::optional<Bytes> HostMemory::Available() {
   return sample.available;
 }
 
-Status HostMemory::ReadMachine(HostSample& sample) const {
+Status HostMemory::ReadMachine(HostSample& sample) {
   const std::string file = roots_.proc + "/meminfo";
-  const auto text = host::ReadFile(file, kLimit);
+  char buffer[kLimit];
+  const auto text = host::ReadKept(meminfo_, file, buffer);
   if (!text) return text.error();
   const auto total = host::ParseKeyed(*text, "MemTotal");
   if (!total) return total.error().In(file);

@@ -6,6 +6,7 @@
 
 #include "node-agent/host/cgroup.h"
 #include "node-agent/host/file.h"
+#include "node-agent/host/kept_file.h"
 #include "node-agent/model/sample.h"
 #include "node-agent/sources/kubelet_bounds.h"
 
@@ -27,11 +28,12 @@ class HostMemory {
   std::optional<Bytes> Available();
 
  private:
-  Status ReadMachine(HostSample& sample) const;
+  Status ReadMachine(HostSample& sample);
   Status ReadCgroup(HostSample& sample);
 
   host::Roots roots_;
   std::string cgroup_path_;
+  std::optional<host::KeptFile> meminfo_;
   std::optional<host::MemoryCgroup> cgroup_;
   std::optional<KubeletBounds> kubelet_;
 };

@@ -92,6 +92,21 @@ TEST_F(HostMemoryTest, SaysWhatIsMissingInMeminfo) {
   EXPECT_NE(Make().Read().fault.find("MemTotal: not a number"), std::string::npos);
 }
 
+TEST_F(HostMemoryTest, ReadsWhatStandsThereNow) {
+  HostMemory source = Make();
+  EXPECT_EQ(source.Available(), Bytes::GiB(2));
+  tree_.Write("proc/meminfo", "MemTotal: 4194304 kB\nMemFree: 1 kB\nMemAvailable: 1048576 kB\n");
+  EXPECT_EQ(source.Available(), Bytes::GiB(1));
+  tree_.Remove("proc/meminfo");
+  EXPECT_EQ(source.Available(), std::nullopt) << "nothing old stands for it";
+  EXPECT_NE(source.Read().fault, "");
+  tree_.Write("proc/meminfo", "MemTotal: 4194304 kB\nMemFree: 1 kB\nMemAvailable: 524288 kB\n");
+  EXPECT_EQ(source.Available(), Bytes::MiB(512));
+  tree_.Write("new", "MemTotal: 4194304 kB\nMemFree: 1 kB\nMemAvailable: 262144 kB\n");
+  std::filesystem::rename(tree_.path("new"), tree_.path("proc/meminfo"));
+  EXPECT_EQ(source.Available(), Bytes::MiB(256)) << "another file by now";
+}
+
 TEST_F(HostMemoryTest, AKernelWithoutPressureFilesIsNotAtRest) {
   tree_.Remove("proc/pressure");
   EXPECT_EQ(Make().Read().pressure_some_avg10, std::nullopt);

@@ -34,14 +34,14 @@ Result<Bytes> KubeletBounds::WorkingSet(Watched& watched) {
 }
 
 void KubeletBounds::Read(HostSample& sample) {
-  const auto text =
-      host::ReadFile(roots_.proc + "/" + std::to_string(getpid()) + "/cgroup", kTextLimit);
-  if (!text) return Add(sample.fault, text.error());
-  const auto own = host::LocateCgroup(roots_, *text);
-  if (!own) return Add(sample.fault, own.error());
-  const std::string root = host::MemoryRoot(roots_, own->v1);
+  if (!own_) {
+    auto own = host::CgroupOf(roots_, getpid());
+    if (!own) return Add(sample.fault, own.error());
+    own_ = *std::move(own);
+  }
+  const std::string root = host::MemoryRoot(roots_, own_->v1);
   if (threshold_ > Bytes()) {
-    const auto left = UntilEviction(root, own->v1, sample);
+    const auto left = UntilEviction(root, own_->v1, sample);
     if (!left) {
       machine_.reset();
       Add(sample.fault, left.error());
@@ -49,9 +49,10 @@ void KubeletBounds::Read(HostSample& sample) {
       sample.until_eviction = *left;
     }
   }
-  const auto left = PodsLeft(root, own->path);
+  const auto left = PodsLeft(root, own_->path);
   if (!left) {
     pods_.reset();
+    own_.reset();
     Add(sample.fault, left.error());
   } else {
     sample.pods_left = *left;

@@ -37,7 +37,8 @@ class KubeletBounds {
 
   host::Roots roots_;
   Bytes threshold_;
-  std::optional<Watched> machine_;  // v1: its root
+  std::optional<host::CgroupLine> own_;  // of this process: a pod stays where it is
+  std::optional<Watched> machine_;       // v1: its root
   std::optional<Watched> pods_;
 };
 

@@ -98,6 +98,28 @@ TEST_F(KubeletBoundsTest, OutsideAPodNoKubepodsIsKnown) {
   EXPECT_EQ(sample.fault, "");
 }
 
+TEST_F(KubeletBoundsTest, ALostFolderOfAllPodsIsLookedForFromWhereThisPodIs) {
+  WriteV2(InBytes(3000));
+  KubeletBounds bounds({tree_.path("proc"), tree_.path("cgroup")}, Bytes::MiB(100));
+  const auto read = [&] {
+    HostSample sample;
+    sample.total = Bytes::MiB(4000);
+    sample.free = Bytes::MiB(1000);
+    bounds.Read(sample);
+    return sample.pods_left;
+  };
+  EXPECT_EQ(read(), Bytes::MiB(3000 - (1500 - 100)));
+  tree_.Remove("cgroup/kubepods.slice");
+  EXPECT_EQ(read(), std::nullopt);
+  WriteV2(InBytes(2000));
+  EXPECT_EQ(read(), Bytes::MiB(2000 - (1500 - 100)));
+  tree_.Remove("cgroup/kubepods.slice");
+  EXPECT_EQ(read(), std::nullopt);
+  WriteV2(InBytes(2000));
+  Own("0::/user.slice\n");
+  EXPECT_EQ(read(), std::nullopt) << "in no pod";
+}
+
 TEST_F(KubeletBoundsTest, WhatCannotBeReadIsNamedAndTheRestIsKnown) {
   WriteV2(InBytes(3000));
   tree_.Write("cgroup/kubepods.slice/memory.current", "pear\n");

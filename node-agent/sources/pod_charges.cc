@@ -11,8 +11,6 @@
 namespace ullage::sources {
 namespace {
 
-constexpr std::size_t kTextLimit = 64 << 10;
-
 // The pods' cgroups below `root` by the pods' UIDs, as paths from there; empty where there are two.
 std::map<std::string, std::string> PodCgroups(const std::string& root) {
   std::map<std::string, std::string> paths;
@@ -58,10 +56,7 @@ void PodCharges::Keep(const SharedList<PodSample>& pods) {
 }
 
 void PodCharges::Look() {
-  const auto text =
-      host::ReadFile(roots_.proc + "/" + std::to_string(getpid()) + "/cgroup", kTextLimit);
-  if (!text) return;
-  const auto own = host::ParseProcCgroup(*text);
+  const auto own = host::CgroupOf(roots_, getpid());
   if (!own) return;
   const std::string root = host::MemoryRoot(roots_, own->v1);
   const auto paths = PodCgroups(root);
