@@ -2,6 +2,7 @@
 #include "qemu-backend/domain_xml.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 
 #include "node-agent/host/text.h"
@@ -178,6 +179,17 @@ Result<DomainFacts> ParseDomainXml(std::string_view xml) {
   auto facts = Read(xmlDocGetRootElement(document->get()));
   if (facts && not_utf8) Complain(*facts, "the domain's XML is not UTF-8, it is read as Latin-1");
   return std::move(facts).In("domain XML");
+}
+
+const Result<DomainFacts>& DomainReader::Read(std::string_view xml) {
+  const std::size_t hash = std::hash<std::string_view>{}(xml);
+  if (!last_ || xml.size() != size_ || hash != hash_) {
+    last_ = ParseDomainXml(xml);
+    if (*last_) std::string().swap((*last_)->name);
+    size_ = xml.size();
+    hash_ = hash;
+  }
+  return *last_;
 }
 
 VmSpec ToSpec(const DomainFacts& facts) {

@@ -91,6 +91,29 @@ TEST(DomainXml, ReadsWhatKubeVirtMakes) {
   EXPECT_EQ(facts.bad_setting, "");
 }
 
+TEST(DomainReader, TakesTheSameTextApartOnce) {
+  const auto domain = [](const char* memory) {
+    return Domain({.memory = memory,
+                   .balloon = "<memballoon model='virtio'><alias name='an-alias-of-its-own'/>"
+                              "</memballoon>"});
+  };
+  const std::string one = domain("<memory unit='MiB'>1</memory>");
+  const std::string two = domain("<memory unit='MiB'>2</memory>");
+  ASSERT_EQ(one.size(), two.size());
+  DomainReader reader;
+  EXPECT_EQ(reader.Read(one)->memory, Bytes::MiB(1));
+  EXPECT_EQ(reader.Read(one)->name, "");
+  const char* alias = reader.Read(one)->balloon.alias.c_str();
+  EXPECT_EQ(std::string_view(alias), "an-alias-of-its-own");
+  EXPECT_EQ(reader.Read(std::string(one))->balloon.alias.c_str(), alias) << "the one from before";
+  EXPECT_EQ(reader.Read(two)->memory, Bytes::MiB(2));
+  EXPECT_EQ(reader.Read("<domain/>").error().message(),
+            ParseDomainXml("<domain/>").error().message());
+  EXPECT_FALSE(reader.Read("<domain/>").ok());
+  EXPECT_EQ(reader.Read(one)->memory, Bytes::MiB(1));
+  EXPECT_FALSE(reader.Read("").ok());
+}
+
 TEST(DomainXml, SaysTheSameToTheModel) {
   const VmSpec spec =
       ToSpec(MustParse(Domain({.name = "a\xC2\x9B"

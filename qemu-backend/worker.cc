@@ -269,7 +269,7 @@ bool Worker::Prove() {
 bool Worker::ReadDefinitions() {
   const auto xml = Ask("reading the definition", [this] { return qemu_->Xml(Definition::kLive); });
   if (!xml) return Carry(kDefinition, xml.error());
-  const auto live = ParseDomainXml(*xml);
+  const auto& live = live_.Read(*xml);
   if (!live) return Note(kDefinition, live.error());
   const auto text = Ask("reading the persistent definition",
                         [this] { return qemu_->Xml(Definition::kPersistent); });
@@ -277,7 +277,7 @@ bool Worker::ReadDefinitions() {
   if (!text && !transient) return Carry(kDefinition, text.error());
   std::optional<bool> next;
   if (text) {
-    const auto persistent = ParseDomainXml(*text);
+    const auto& persistent = persistent_.Read(*text);
     if (!persistent) return Note(kDefinition, persistent.error());
     next = persistent->balloon.present && persistent->balloon.free_page_reporting.value_or(false);
   }

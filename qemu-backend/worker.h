@@ -137,6 +137,7 @@ class Worker : public std::enable_shared_from_this<Worker> {
   // Below: the thread's own.
   std::unique_ptr<Qemu> qemu_;
   Backoff backoff_;
+  DomainReader live_, persistent_;
   BalloonDevice balloon_;
   Bytes guest_memory_;
   BootTime proof_due_{};
