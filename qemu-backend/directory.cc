@@ -206,6 +206,7 @@ sources::QemuListing LibvirtDirectory::Latest() const {
       listing.fault = std::string("no answer in time: ") + overdue->question;
     }
   }
+  listing.vms.reserve(workers.size());
   for (const auto& worker : workers) listing.vms.push_back(worker->Latest(now));
   return listing;
 }

@@ -307,6 +307,7 @@ sources::QemuListing LauncherDirectory::Latest() const {
   sources::QemuListing listing;
   const std::lock_guard lock(state_->mutex);
   listing.listed_at = state_->listed_at;
+  listing.vms.reserve(state_->vms.size());
   if (!listing.listed_at) listing.fault = "nobody said yet which launcher pods there are";
   for (const auto& [id, vm] : state_->vms) listing.vms.push_back(View(vm, now));
   return listing;
