@@ -316,6 +316,24 @@ TEST_F(Directory, AsksNothingAboutABalloonThatIsNotThere) {
   EXPECT_EQ(fake_->With([](FakeHypervisor& f) { return f.vm(1).qmp_calls; }), 0);
 }
 
+TEST_F(Directory, OneQuestionProvesBothHalves) {
+  fake_->Add(1, 1);
+  Start();
+  ASSERT_TRUE(Soon([&] { return On(1); }));
+  fake_->With([](FakeHypervisor& f) { f.vm(1).offered = false; });
+  ASSERT_TRUE(Soon([&] { return Facts(1).hinting.offered == false; }));
+  EXPECT_EQ(fake_->With([](FakeHypervisor& f) { return f.vm(1).property_calls; }), 0);
+}
+
+TEST_F(Directory, AQemuThatListsNoOfferIsAskedForIt) {
+  fake_->Add(1, 1);
+  fake_->With([](FakeHypervisor& f) { f.vm(1).lists_offer = false; });
+  Start();
+  ASSERT_TRUE(Soon([&] { return On(1); }));
+  fake_->With([](FakeHypervisor& f) { f.vm(1).offered = false; });
+  EXPECT_TRUE(Soon([&] { return Facts(1).hinting.offered == false; }));
+}
+
 TEST_F(Directory, AnOldQemuLeavesTheGuestsHalfUnknown) {
   fake_->Add(1, 1);
   fake_->With([](FakeHypervisor& f) { f.vm(1).knows_status = false; });

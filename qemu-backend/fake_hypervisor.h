@@ -22,12 +22,12 @@ namespace ullage::qemu {
 struct FakeVm {
   DomainRef ref;
   std::string live, persistent;  // empty persistent: transient
-  bool offered = true, negotiated = true, knows_status = true;
+  bool offered = true, negotiated = true, knows_status = true, lists_offer = true;
   bool hangs = false;
   std::optional<Error> balloon_error;
   Run run = Run::kRunning;
   BalloonReport balloon;
-  int qmp_calls = 0;
+  int qmp_calls = 0, property_calls = 0;
   int defines = 0;
   std::optional<Error> balloon_set_error;
   std::vector<std::uint64_t> balloon_sets;  // KiB
@@ -172,14 +172,19 @@ class FakeQemu final : public Qemu {
     return above_->Call<std::string>(ref_, true, [&](FakeVm& vm) -> Result<std::string> {
       ++vm.qmp_calls;
       if (command.find("qom-get") != std::string::npos) {
+        ++vm.property_calls;
         return std::string(vm.offered ? R"({"return":true})" : R"({"return":false})");
       }
       if (!vm.knows_status) {
         return std::string(R"({"error":{"class":"CommandNotFound","desc":"not found"}})");
       }
-      return R"({"return":{"status":{"statuses":["VIRTIO_CONFIG_S_DRIVER_OK: x"]},)"
-             R"("guest-features":{"dev-features":[)" +
-             std::string(vm.negotiated ? R"("VIRTIO_BALLOON_F_REPORTING: x")" : "") + "]}}}";
+      const auto features = [](const char* whose, bool reporting) {
+        return "\"" + std::string(whose) + R"(-features":{"dev-features":[)" +
+               (reporting ? R"("VIRTIO_BALLOON_F_REPORTING: x")" : "") + "]}";
+      };
+      return R"({"return":{"status":{"statuses":["VIRTIO_CONFIG_S_DRIVER_OK: x"]},)" +
+             (vm.lists_offer ? features("host", vm.offered) + "," : "") +
+             features("guest", vm.negotiated) + "}}";
     });
   }
   Result<std::string> GuestAgent(const std::string& command, seconds) override;

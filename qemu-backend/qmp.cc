@@ -40,6 +40,12 @@ const Json* Find(const Json& object, const char* key) {
   return found == object.end() ? nullptr : &*found;
 }
 
+const Json* FindArray(const Json& object, const char* outer, const char* inner) {
+  const Json* below = Find(object, outer);
+  const Json* array = below == nullptr ? nullptr : Find(*below, inner);
+  return array != nullptr && array->is_array() ? array : nullptr;
+}
+
 std::string Text(const Json* value) {
   const auto* text = value == nullptr ? nullptr : value->get_ptr<const std::string*>();
   return text == nullptr ? "" : *text;
@@ -97,18 +103,20 @@ Result<bool> ParseQomBool(std::string_view reply) {
 }
 
 Result<VirtioStatus> ParseVirtioStatus(std::string_view reply) {
+  constexpr std::string_view kReporting = "VIRTIO_BALLOON_F_REPORTING";
   const auto returned = Returned(reply);
   if (!returned) return returned.error();
-  const Json* guest = Find(*returned, "guest-features");
-  const Json* features = guest == nullptr ? nullptr : Find(*guest, "dev-features");
-  const Json* status = Find(*returned, "status");
-  const Json* statuses = status == nullptr ? nullptr : Find(*status, "statuses");
-  if (features == nullptr || !features->is_array() || statuses == nullptr ||
-      !statuses->is_array()) {
+  const Json* guest = FindArray(*returned, "guest-features", "dev-features");
+  const Json* host = FindArray(*returned, "host-features", "dev-features");
+  const Json* statuses = FindArray(*returned, "status", "statuses");
+  if (guest == nullptr || statuses == nullptr) {
     return Error(Code::kInvalid, "QMP reply is no virtio status");
   }
-  return VirtioStatus{Contains(*features, "VIRTIO_BALLOON_F_REPORTING"),
-                      Contains(*statuses, "VIRTIO_CONFIG_S_DRIVER_OK")};
+  VirtioStatus status;
+  if (host != nullptr) status.offered = Contains(*host, kReporting);
+  status.reporting = Contains(*guest, kReporting);
+  status.driver_ok = Contains(*statuses, "VIRTIO_CONFIG_S_DRIVER_OK");
+  return status;
 }
 
 }  // namespace ullage::qemu

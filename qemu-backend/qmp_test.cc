@@ -61,6 +61,23 @@ TEST(Qmp, DoesNotTakeTheHostsOfferForTheGuestsAnswer) {
   EXPECT_FALSE(off->reporting);
 }
 
+TEST(Qmp, SeesWhatQemuOffers) {
+  const auto status = [](const std::string& host) {
+    return ParseVirtioStatus(R"({"return":{"status":{"statuses":[]},)" + host +
+                             R"("guest-features":{"dev-features":[)" + kReporting + "]}}}");
+  };
+  EXPECT_EQ(ParseVirtioStatus(Status(kReady, ""))->offered, true);
+  EXPECT_EQ(
+      status(R"("host-features":{"dev-features":["VIRTIO_BALLOON_F_STATS_VQ: x"]},)")->offered,
+      false)
+      << "whatever the guest says";
+  for (const char* none : {"", R"("host-features":{},)", R"("host-features":[],)",
+                           R"("host-features":{"dev-features":"VIRTIO_BALLOON_F_REPORTING"},)"}) {
+    ASSERT_TRUE(status(none).ok()) << none;
+    EXPECT_EQ(status(none)->offered, std::nullopt) << none;
+  }
+}
+
 TEST(Qmp, TellsFeaturesApartThatBeginAlike) {
   const auto alike = ParseVirtioStatus(Status(R"("VIRTIO_CONFIG_S_DRIVER_OK_NOT: x")",
                                               R"("VIRTIO_BALLOON_F_REPORTING2: x",7,null)"));

@@ -329,13 +329,18 @@ bool Worker::ProveHinting() {
     const std::lock_guard lock(inquiry_.mutex());
     epoch = facts_.epoch;
   }
-  const auto offered =
-      Query("asking QEMU whether it offers hinting", AskIfReportingIsOffered(balloon_.alias));
-  if (!offered && !Carry(kProof, offered.error())) return false;
   const auto status = Query("asking QEMU what the guest took", AskVirtioStatus(balloon_.alias));
   if (!status && !Carry(kProof, status.error())) return false;
-  const auto on = offered ? ParseQomBool(*offered) : Result<bool>(offered.error());
   const auto took = status ? ParseVirtioStatus(*status) : Result<VirtioStatus>(status.error());
+  Result<bool> on = false;
+  if (took && took->offered) {
+    on = *took->offered;
+  } else {  // an old QEMU, or one that may yet know this much
+    const auto offered =
+        Query("asking QEMU whether it offers hinting", AskIfReportingIsOffered(balloon_.alias));
+    if (!offered && !Carry(kProof, offered.error())) return false;
+    on = offered ? ParseQomBool(*offered) : Result<bool>(offered.error());
+  }
   const std::lock_guard lock(inquiry_.mutex());
   facts_.hinting.offered = on ? std::optional(*on) : std::nullopt;
   facts_.hinting.negotiated.reset();

@@ -57,7 +57,7 @@ struct VmSpec {
 /// Absent: nobody answered. (virtio 1.2, 5.5.6.7)
 struct HintingProof {
   std::optional<bool> balloon;        ///< the domain has a virtio balloon device
-  std::optional<bool> offered;        ///< QMP qom-get <balloon> free-page-reporting
+  std::optional<bool> offered;        ///< VIRTIO_BALLOON_F_REPORTING among QEMU's features
   std::optional<bool> negotiated;     ///< VIRTIO_BALLOON_F_REPORTING among the guest's features
   std::optional<bool> at_next_start;  ///< the persistent configuration offers it
 };
