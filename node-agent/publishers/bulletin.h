@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 
 #include "node-agent/model/plan.h"
 #include "node-agent/model/time.h"
@@ -28,11 +29,17 @@ class Bulletin {
     return latest_;
   }
 
-  /// The first report newer than tick `seen`, or null after `patience` or when closed.
+  /// The first report newer than tick `seen`; null when closed or when `stop` is requested. Nobody
+  /// wakes in between.
+  std::shared_ptr<const Report> Newer(std::uint64_t seen, const std::stop_token& stop) const {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, stop, [&] { return Ended(seen); });
+    return closed_ || stop.stop_requested() ? nullptr : latest_;
+  }
+  /// The same for a reader that nothing can wake; null also after `patience`.
   std::shared_ptr<const Report> Newer(std::uint64_t seen, milliseconds patience) const {
     std::unique_lock lock(mutex_);
-    const bool came = changed_.wait_for(
-        lock, patience, [&] { return closed_ || (latest_ && latest_->tick > seen); });
+    const bool came = changed_.wait_for(lock, patience, [&] { return Ended(seen); });
     return came && !closed_ ? latest_ : nullptr;
   }
 
@@ -50,8 +57,10 @@ class Bulletin {
   }
 
  private:
+  bool Ended(std::uint64_t seen) const { return closed_ || (latest_ && latest_->tick > seen); }
+
   mutable std::mutex mutex_;
-  mutable std::condition_variable changed_;
+  mutable std::condition_variable_any changed_;
   std::shared_ptr<const Report> latest_;
   bool closed_ = false;
 };

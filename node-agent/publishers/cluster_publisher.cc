@@ -2,12 +2,6 @@
 #include "node-agent/publishers/cluster_publisher.h"
 
 namespace ullage::publishers {
-namespace {
-
-// How long the thread sleeps, at most, before it asks whether it is to end.
-constexpr milliseconds kNap{250};
-
-}  // namespace
 
 ClusterPublisher::ClusterPublisher(const ClusterPublisherOptions& options,
                                    const kube::Client& client, const Bulletin& bulletin)
@@ -33,9 +27,7 @@ std::vector<ClusterPublisher::Count> ClusterPublisher::Counts() const {
 
 void ClusterPublisher::Run(const std::stop_token& stop) {
   std::uint64_t seen = 0;
-  while (!stop.stop_requested() && !bulletin_.closed()) {
-    const auto report = bulletin_.Newer(seen, kNap);
-    if (!report) continue;
+  while (const auto report = bulletin_.Newer(seen, stop)) {
     seen = report->tick;
     for (const auto& writer : writers_) {
       if (!stop.stop_requested()) writer->Step(*report, stop);

@@ -6,9 +6,6 @@
 namespace ullage::publishers {
 namespace {
 
-// How long the thread sleeps, at most, before it asks whether it is to end.
-constexpr milliseconds kNap{250};
-
 DecisionsOptions Decisions(const std::string& folder) {
   DecisionsOptions options;
   options.segments.folder = folder;
@@ -43,9 +40,7 @@ void Recorder::Run(const std::stop_token& stop) {
   SegmentWriter history(history_);
   MinuteBook book;
   std::uint64_t seen = 0;
-  while (!stop.stop_requested() && !bulletin_.closed()) {
-    const auto report = bulletin_.Newer(seen, kNap);
-    if (!report) continue;
+  while (const auto report = bulletin_.Newer(seen, stop)) {
     seen = report->tick;
     Status status = decisions.Add(*report);
     if (const auto minute = book.Add(*report)) {
