@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/host/text.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace ullage::host {
@@ -39,6 +40,8 @@ bool Shown(char32_t code) {
   return code != 0xFEFF;
 }
 
+bool Plain(char c) { return c >= 0x20 && c < 0x7F; }
+
 void AppendEscaped(std::string& out, std::string_view bytes) {
   constexpr char kHex[] = "0123456789abcdef";
   for (const char c : bytes) {
@@ -50,6 +53,10 @@ void AppendEscaped(std::string& out, std::string_view bytes) {
 }  // namespace
 
 std::string Printable(std::string_view bytes, std::size_t limit) {
+  // Nearly everything is, and much is shown again each second.
+  if (bytes.size() <= limit && std::all_of(bytes.begin(), bytes.end(), Plain)) {
+    return std::string(bytes);
+  }
   std::string out;
   std::size_t fits = 0;  // how much of `out` stays when the ellipsis is needed
   while (!bytes.empty()) {
