@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <set>
 
 #include "node-agent/host/text.h"
+#include "node-agent/publishers/moved.h"
 #include "node-agent/publishers/proto_view.h"
 #include "node-agent/publishers/rfc3339.h"
 #include "node-agent/publishers/vm_view.h"
@@ -21,26 +21,30 @@ std::int64_t Milliseconds(WallTime when) {
   return std::chrono::duration_cast<milliseconds>(when.time_since_epoch()).count();
 }
 
-template <typename Number>
-bool Moved(Number before, Number now) {
-  const auto high = static_cast<Wide>(std::max(before, now));
-  const auto low = static_cast<Wide>(std::min(before, now));
-  const auto size =
-      static_cast<Wide>(before) < 0 ? -static_cast<Wide>(before) : static_cast<Wide>(before);
-  return high - low > std::max(static_cast<Wide>(Bytes::MiB(64).count()), size / 16);
+// As it is shown.
+Bytes Shown(Bytes size) { return std::max(size, Bytes()); }
+std::optional<Bytes> Shown(const std::optional<Bytes>& size) {
+  return size ? std::optional(Shown(*size)) : std::nullopt;
 }
 
-template <typename Number>
-bool Moved(bool had, Number before, bool has, Number now) {
-  return had != has || (has && Moved(before, now));
+bool Differs(const CapacityTerms& a, const CapacityTerms& b) {
+  return Moved(a.available, b.available) || Moved(a.recoverable, b.recoverable) ||
+         Moved(a.growth, b.growth) || Moved(a.buffer, b.buffer) || Moved(a.unsold, b.unsold) ||
+         Moved(a.not_ours, b.not_ours) || Moved(a.cap, b.cap) || Moved(a.bound, b.bound) ||
+         Moved(a.bound_full, b.bound_full);
 }
 
-bool Differs(const v1::CapacityTerms& a, const v1::CapacityTerms& b) {
-  return Moved(a.available(), b.available()) || Moved(a.recoverable(), b.recoverable()) ||
-         Moved(a.growth(), b.growth()) || Moved(a.buffer(), b.buffer()) ||
-         Moved(a.unsold(), b.unsold()) || Moved(a.not_ours(), b.not_ours()) ||
-         Moved(a.cap(), b.cap()) || Moved(a.bound(), b.bound()) ||
-         Moved(a.bound_full(), b.bound_full());
+bool Differs(const Capacity& a, const Capacity& b) {
+  return Shown(a.additional) != Shown(b.additional) || Shown(a.granted) != Shown(b.granted) ||
+         Shown(a.published) != Shown(b.published) || Moved(Shown(a.promised), Shown(b.promised)) ||
+         Moved(Shown(a.unsold), Shown(b.unsold)) || a.terms.has_value() != b.terms.has_value() ||
+         (a.terms && Differs(*a.terms, *b.terms));
+}
+
+bool Acted(const Report& report) {
+  return std::any_of(report.outcomes.begin(), report.outcomes.end(), [](const Outcome& outcome) {
+    return outcome.state != Outcome::State::kSkipped;
+  });
 }
 
 // The first record's time; absent when there is none that can be read.
@@ -58,54 +62,70 @@ std::optional<std::int64_t> BeginOf(std::string_view content) {
 
 }  // namespace
 
-bool Differs(const v1::Vm& a, const v1::Vm& b) {
-  return a.name() != b.name() || a.state() != b.state() || a.hinting() != b.hinting() ||
-         a.run() != b.run() || a.placement() != b.placement() || a.reclaim() != b.reclaim() ||
-         a.epoch() != b.epoch() || a.guest_agent() != b.guest_agent() ||
-         a.guest_memory() != b.guest_memory() || a.reclaimed() != b.reclaimed() ||
-         Moved(a.promised(), b.promised()) ||
-         Moved(a.has_resident(), a.resident(), b.has_resident(), b.resident()) ||
-         Moved(a.has_swapped(), a.swapped(), b.has_swapped(), b.swapped()) ||
-         Moved(a.has_returned(), a.returned(), b.has_returned(), b.returned()) ||
-         Moved(a.has_growth(), a.growth(), b.has_growth(), b.growth());
+DecisionLog::Vm DecisionLog::VmOf(const Report& report, std::size_t index) {
+  const VmState& vm = report.snapshot.vms[index];
+  const VmDecision* decision = DecisionOf(report, index);
+  return {.state = StateWord(vm),
+          .hinting = vm.hinting,
+          .run = vm.run,
+          .placement = vm.spec.placement,
+          .reclaim = vm.spec.reclaim,
+          .agent = vm.agent,
+          .epoch = vm.epoch,
+          .guest_memory = Shown(vm.spec.guest_memory),
+          .reclaimed = Shown(vm.reclaimed),
+          .promised = Shown(vm.promised),
+          .resident = Shown(vm.resident),
+          .swapped = Shown(vm.swapped),
+          .returned = Shown(vm.returned),
+          .growth = decision ? std::optional(Shown(decision->growth)) : std::nullopt};
 }
 
-bool Differs(const v1::Snapshot& a, const v1::Snapshot& b) {
-  const auto acted = [](const v1::Snapshot& snapshot) {
-    return std::any_of(snapshot.actions().begin(), snapshot.actions().end(),
-                       [](const auto& action) { return action.state() != "skipped"; });
+bool DecisionLog::Differs(const Vm& a, const Vm& b) {
+  return a.state != b.state || a.hinting != b.hinting || a.run != b.run ||
+         a.placement != b.placement || a.reclaim != b.reclaim || a.agent != b.agent ||
+         a.epoch != b.epoch || a.guest_memory != b.guest_memory || a.reclaimed != b.reclaimed ||
+         Moved(a.promised, b.promised) || Moved(a.resident, b.resident) ||
+         Moved(a.swapped, b.swapped) || Moved(a.returned, b.returned) || Moved(a.growth, b.growth);
+}
+
+bool DecisionLog::Differs(const Head& a, const Head& b) {
+  return a.mode != b.mode || a.conditions != b.conditions ||
+         publishers::Differs(a.capacity, b.capacity);
+}
+
+DecisionLog::Vms DecisionLog::Changed(const Report& report, bool all) {
+  Vms changed;
+  // Both are in the order of ids: what is recorded and does not come is gone.
+  auto recorded = vms_.begin();
+  const auto drop = [&](const VmId* until) {
+    while (recorded != vms_.end() && (until == nullptr || recorded->first < *until)) {
+      if (!all) changed.Add()->set_uuid(host::Printable(recorded->first.value, kNameLimit));
+      recorded = vms_.erase(recorded);
+    }
   };
-  const v1::Capacity& x = a.capacity();
-  const v1::Capacity& y = b.capacity();
-  // Texts name ages and sizes; how many there are is what changes.
-  return a.mode() != b.mode() || acted(b) || a.conditions_size() != b.conditions_size() ||
-         x.additional() != y.additional() || x.granted() != y.granted() ||
-         x.published() != y.published() || Moved(x.promised(), y.promised()) ||
-         Moved(x.unsold(), y.unsold()) || x.has_terms() != y.has_terms() ||
-         Differs(x.terms(), y.terms());
+  for (std::size_t i = 0; i < report.snapshot.vms.size(); ++i) {
+    const VmSpec& spec = report.snapshot.vms[i].spec;
+    drop(&spec.id);
+    const Vm now = VmOf(report, i);
+    const bool known = recorded != vms_.end() && recorded->first == spec.id;
+    if (!known) recorded = vms_.try_emplace(recorded, spec.id);
+    Recorded& last = recorded++->second;
+    if (!all && known && last.name == spec.name && !Differs(last.vm, now)) continue;
+    last = {spec.name, now};
+    FillVm(report, i, *changed.Add());
+  }
+  drop(nullptr);
+  return changed;
 }
 
 Status DecisionLog::Add(const Report& report) {
-  v1::Snapshot record = ToProto(report);
-  google::protobuf::RepeatedPtrField<v1::Vm> now;
-  now.Swap(record.mutable_vms());
-  google::protobuf::RepeatedPtrField<v1::Vm> changed;
   const bool first = writer_.AtStart();
-  std::set<std::string> present;
-  for (v1::Vm& vm : now) {
-    present.insert(vm.uuid());
-    const auto [known, added] = vms_.try_emplace(vm.uuid());
-    if (!first && !added && !Differs(known->second, vm)) continue;
-    known->second = vm;
-    *changed.Add() = std::move(vm);
-  }
-  for (auto known = vms_.begin(); known != vms_.end();) {
-    const bool here = present.contains(known->first);
-    if (!here && !first) changed.Add()->set_uuid(known->first);
-    known = here ? std::next(known) : vms_.erase(known);
-  }
-  if (!first && changed.empty() && !Differs(last_, record)) return Ok();
-  last_ = record;
+  Vms changed = Changed(report, first);
+  Head head{report.mode, ConditionsOf(report).size(), report.plan.capacity};
+  if (!first && changed.empty() && !Acted(report) && !Differs(head_, head)) return Ok();
+  head_ = std::move(head);
+  v1::Snapshot record = HeadToProto(report);
   record.mutable_vms()->Swap(&changed);
   // After a failure the next record begins a file, with everything in it: nothing is lost.
   if (auto written = writer_.Append(record.SerializeAsString()); !written) return written;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,12 +19,6 @@ struct DecisionsOptions {
   seconds keep{24 * 3600};
 };
 
-/// Whether two views of a VM differ by what is worth a record: a word or an epoch, or a size that
-/// moved by 64 MiB and a sixteenth. A guest breathes.
-bool Differs(const v1::Vm& recorded, const v1::Vm& now);
-/// The same of all but the VMs.
-bool Differs(const v1::Snapshot& recorded, const v1::Snapshot& now);
-
 /// Writes down what was decided, where it changed. For one thread.
 class DecisionLog {
  public:
@@ -33,12 +28,46 @@ class DecisionLog {
   Status Add(const Report& report);
 
  private:
+  /// What of a VM is worth a record when it changes, or moves (moved.h). Sizes as they are shown.
+  struct Vm {
+    std::string_view state{};
+    Hinting hinting{};
+    Run run{};
+    Placement placement{};
+    Reclaim reclaim{};
+    GuestAgent agent{};
+    std::uint64_t epoch = 0;
+    Bytes guest_memory;
+    Bytes reclaimed;
+    Bytes promised;
+    std::optional<Bytes> resident;
+    std::optional<Bytes> swapped;
+    std::optional<Bytes> returned;
+    std::optional<Bytes> growth;
+  };
+  struct Recorded {
+    std::string name;
+    Vm vm;
+  };
+  /// The same of all but the VMs. Texts name ages and sizes; how many there are is what changes.
+  struct Head {
+    std::string mode;
+    std::size_t conditions = 0;
+    Capacity capacity;
+  };
+  using Vms = google::protobuf::RepeatedPtrField<v1::Vm>;
+
+  static Vm VmOf(const Report& report, std::size_t index);
+  static bool Differs(const Vm& recorded, const Vm& now);
+  static bool Differs(const Head& recorded, const Head& now);
+  /// The VMs that differ from what is recorded of them, or all; from now on that is recorded.
+  Vms Changed(const Report& report, bool all);
   void DropOld(WallTime now) const;
 
   const DecisionsOptions options_;
   SegmentWriter writer_;
-  v1::Snapshot last_;  // without VMs
-  std::map<std::string, v1::Vm> vms_;
+  Head head_;
+  std::map<VmId, Recorded> vms_;
 };
 
 /// What was known at `at`: the last record that is not younger, with every VM of then. Whatever

@@ -2,12 +2,17 @@
 #include "node-agent/publishers/decisions.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <google/protobuf/util/message_differencer.h>
 
 #include <fstream>
+#include <initializer_list>
+#include <map>
 
 #include "node-agent/host/temporary_tree.h"
 #include "node-agent/publishers/proto_view.h"
 #include "node-agent/publishers/report_fixture.h"
+#include "node-agent/publishers/shaken_report.h"
 
 namespace ullage::publishers {
 namespace {
@@ -153,6 +158,145 @@ TEST_F(Decisions, WhatWasDoneIsARecord) {
                        ""}};
   Add(1);
   EXPECT_GT(Bytes(), once);
+}
+
+TEST_F(Decisions, OneThingOfAVmIsARecord) {
+  using Change = std::pair<const char*, void (*)(VmState&, VmDecision&)>;
+  constexpr auto kFar = ullage::Bytes::GiB(2);
+  for (const auto& [what, change] :
+       {Change{"name", [](auto&vm, auto&) { vm.spec.name = "web-9"; }},
+        Change{"guest memory", [](auto&vm, auto&) { vm.spec.guest_memory += ullage::Bytes(1); }},
+        Change{"reclaimed", [](auto&vm, auto&) { vm.reclaimed += ullage::Bytes(1); }},
+        Change{"promised", [](auto&vm, auto&) { vm.promised += kFar; }},
+        Change{"resident", [](auto&vm, auto&) { *vm.resident += kFar; }},
+        Change{"no resident", [](auto&vm, auto&) { vm.resident.reset(); }},
+        Change{"swapped", [](auto&vm, auto&) { vm.swapped = ullage::Bytes(); }},
+        Change{"returned", [](auto&vm, auto&) { *vm.returned += kFar; }},
+        Change{"growth", [](auto&, auto&decision) { decision.growth += kFar; }},
+        Change{"no decision", [](auto&, auto&decision) { decision.id.value = "another"; }},
+        Change{"hinting", [](auto&vm, auto&) { vm.hinting = Hinting::kUnknown; }},
+        Change{"run", [](auto&vm, auto&) { vm.run = Run::kUnknown; }},
+        Change{"placement", [](auto&vm, auto&) { vm.spec.placement = Placement::kReclaimed; }},
+        Change{"reclaim", [](auto&vm, auto&) { vm.spec.reclaim = Reclaim::kHybrid; }},
+        Change{"state", [](auto&vm, auto&) { vm.exempt = "it has dedicated CPUs"; }},
+        Change{"epoch", [](auto&vm, auto&) { ++vm.epoch; }},
+        Change{"agent", [](auto&vm, auto&) { vm.agent = GuestAgent::kSilent; }}}) {
+    report_ = SampleReport();
+    Restart();
+    Add(0);
+    const std::size_t once = Bytes();
+    change(report_.snapshot.vms[0], report_.plan.vms[0]);
+    Add(1);
+    const std::size_t twice = Bytes();
+    EXPECT_GT(twice, once) << what;
+    Add(2);
+    EXPECT_EQ(Bytes(), twice) << what;
+  }
+}
+
+// What is written, from the whole view of each report and field by field: the long way round.
+class WholeViews {
+ public:
+  std::optional<v1::Snapshot> Add(const Report& report) {
+    v1::Snapshot record = ToProto(report);
+    std::map<std::string, v1::Vm> now;
+    for (const v1::Vm& vm : record.vms()) now[vm.uuid()] = vm;
+    record.clear_vms();
+    const bool first = !head_;
+    for (const auto& [uuid, vm] : now) {
+      const auto known = vms_.find(uuid);
+      if (known != vms_.end() && !VmDiffers(known->second, vm)) continue;
+      vms_[uuid] = *record.add_vms() = vm;
+    }
+    for (auto known = vms_.begin(); known != vms_.end();) {
+      const bool here = now.contains(known->first);
+      if (!here) record.add_vms()->set_uuid(known->first);
+      known = here ? std::next(known) : vms_.erase(known);
+    }
+    if (!first && record.vms().empty() && !HeadDiffers(*head_, record)) return std::nullopt;
+    head_ = record;
+    return record;
+  }
+
+ private:
+  using Names = std::initializer_list<const char*>;
+  template <typename Message>
+  static std::optional<std::string> Word(const Message& message, const char* name) {
+    const auto* field = Message::descriptor()->FindFieldByName(name);
+    if (field->has_presence() && !message.GetReflection()->HasField(message, field)) return {};
+    std::string text;
+    google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &text);
+    return text;
+  }
+  template <typename Message>
+  static bool Same(const Message& a, const Message& b, Names names) {
+    return std::all_of(names.begin(), names.end(),
+                       [&](const char* name) { return Word(a, name) == Word(b, name); });
+  }
+  template <typename Message>
+  static bool Near(const Message& a, const Message& b, Names names) {
+    return std::all_of(names.begin(), names.end(), [&](const char* name) {
+      const auto x = Word(a, name);
+      const auto y = Word(b, name);
+      if (!x || !y) return x == y;
+      const Wide before = std::stoll(*x);
+      const Wide moved = std::stoll(*y) - before;
+      const Wide size = before < 0 ? -before : before;
+      return std::max(moved, -moved) <= std::max<Wide>(Wide{64} << 20, size / 16);
+    });
+  }
+  static bool VmDiffers(const v1::Vm& a, const v1::Vm& b) {
+    return !Same(a, b,
+                 {"name", "state", "hinting", "run", "placement", "reclaim", "epoch", "guest_agent",
+                  "guest_memory", "reclaimed"}) ||
+           !Near(a, b, {"promised", "resident", "swapped", "returned", "growth"});
+  }
+  static bool HeadDiffers(const v1::Snapshot& a, const v1::Snapshot& b) {
+    return std::any_of(b.actions().begin(), b.actions().end(),
+                       [](const auto& action) { return action.state() != "skipped"; }) ||
+           a.mode() != b.mode() || a.conditions_size() != b.conditions_size() ||
+           !Same(a.capacity(), b.capacity(), {"additional", "granted", "published"}) ||
+           !Near(a.capacity(), b.capacity(), {"promised", "unsold"}) ||
+           a.capacity().has_terms() != b.capacity().has_terms() ||
+           !Near(a.capacity().terms(), b.capacity().terms(),
+                 {"available", "recoverable", "growth", "buffer", "unsold", "not_ours", "cap",
+                  "bound", "bound_full"});
+  }
+
+  std::optional<v1::Snapshot> head_;
+  std::map<std::string, v1::Vm> vms_;
+};
+
+TEST_F(Decisions, AreTheSameAsOfWholeViews) {
+  options_.segments.segment_bytes = options_.segments.total_bytes = std::size_t{64} << 20;
+  Restart();
+  WholeViews views;
+  std::vector<v1::Snapshot> expected;
+  ShakenReport shaken(7);
+  constexpr int kReports = 3000;
+  for (int second = 0; second < kReports; ++second, shaken.Shake()) {
+    report_ = shaken.report;
+    Add(second);
+    if (auto record = views.Add(report_)) expected.push_back(*std::move(record));
+  }
+  EXPECT_LT(expected.size(), std::size_t{kReports} - 500);
+  EXPECT_GT(expected.size(), 500u);
+  std::size_t index = 0;
+  ASSERT_THAT(SegmentsOf(options_.segments), SizeIs(1));
+  ReadFrames(*ReadSegment(SegmentsOf(options_.segments)[0]), [&](std::string_view bytes) {
+    v1::Snapshot record;
+    EXPECT_TRUE(record.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+    google::protobuf::util::MessageDifferencer differencer;
+    std::string difference;
+    differencer.ReportDifferencesToString(&difference);
+    differencer.TreatAsMap(v1::Snapshot::descriptor()->FindFieldByName("vms"),
+                           v1::Vm::descriptor()->FindFieldByName("uuid"));
+    EXPECT_TRUE(index < expected.size() && differencer.Compare(expected[index], record))
+        << "record " << index << ": " << difference;
+    ++index;
+    return !HasFailure();
+  });
+  EXPECT_EQ(index, expected.size());
 }
 
 TEST(Replay, ShowsNothingOfAStrangersWordsAsItIs) {

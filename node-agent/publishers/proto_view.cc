@@ -55,16 +55,18 @@ void FillActions(const Report& report, v1::Snapshot& out) {
 }
 
 void VmConditions(const VmState& vm, std::vector<std::string>& out) {
-  const std::string who = "VM " + host::Printable(vm.spec.name, kNameLimit) + ": ";
+  const auto say = [&](const std::string& what) {
+    out.push_back("VM " + host::Printable(vm.spec.name, kNameLimit) + ": " + what);
+  };
   const std::string why = vm.fault.empty() ? "" : ": " + vm.fault;
-  if (!vm.spec.bad_setting.empty()) out.push_back(who + vm.spec.bad_setting);
+  if (!vm.spec.bad_setting.empty()) say(vm.spec.bad_setting);
   if (vm.bound_only) return;
   if (vm.stalled) {
-    out.push_back(who + "QEMU does not answer in time, its last words are shown" + why);
+    say("QEMU does not answer in time, its last words are shown" + why);
   } else if (!vm.resident) {
-    out.push_back(who + "nobody knows what it holds, it counts in full" + why);
+    say("nobody knows what it holds, it counts in full" + why);
   } else if (!vm.fault.empty()) {
-    out.push_back(who + vm.fault);
+    say(vm.fault);
   }
 }
 
@@ -82,7 +84,9 @@ void HostConditions(const Snapshot& snapshot, std::vector<std::string>& out) {
   }
 }
 
-void FillConditions(const Report& report, v1::Snapshot& out) {
+}  // namespace
+
+std::vector<std::string> ConditionsOf(const Report& report) {
   std::vector<std::string> found;
   HostConditions(report.snapshot, found);
   for (const VmState& vm : report.snapshot.vms) VmConditions(vm, found);
@@ -91,16 +95,16 @@ void FillConditions(const Report& report, v1::Snapshot& out) {
     found.push_back(std::string(Name(outcome.action.kind)) + " failed for " +
                     outcome.action.id.value + ": " + outcome.message);
   }
-  const std::size_t shown = std::min(found.size(), kMaxConditions);
-  for (std::size_t i = 0; i < shown; ++i) out.add_conditions(Text(found[i]));
-  if (shown < found.size()) {
-    out.add_conditions("and " + std::to_string(found.size() - shown) + " more");
+  const std::size_t all = found.size();
+  if (all > kMaxConditions) found.resize(kMaxConditions);
+  for (std::string& condition : found) condition = Text(condition);
+  if (all > kMaxConditions) {
+    found.push_back("and " + std::to_string(all - kMaxConditions) + " more");
   }
+  return found;
 }
 
-}  // namespace
-
-v1::Snapshot ToProto(const Report& report) {
+v1::Snapshot HeadToProto(const Report& report) {
   v1::Snapshot out;
   out.set_tick(report.tick);
   out.set_observed_at_unix_ms(
@@ -108,6 +112,13 @@ v1::Snapshot ToProto(const Report& report) {
   out.set_mode(Text(report.mode));
   FillHost(report.snapshot.host, *out.mutable_host());
   FillCapacity(report.plan.capacity, *out.mutable_capacity());
+  FillActions(report, out);
+  for (std::string& condition : ConditionsOf(report)) out.add_conditions(std::move(condition));
+  return out;
+}
+
+v1::Snapshot ToProto(const Report& report) {
+  v1::Snapshot out = HeadToProto(report);
   const auto& vms = report.snapshot.vms;
   std::vector<std::size_t> order(vms.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -115,8 +126,6 @@ v1::Snapshot ToProto(const Report& report) {
     return std::tie(vms[a].spec.name, vms[a].spec.id) < std::tie(vms[b].spec.name, vms[b].spec.id);
   });
   for (const std::size_t index : order) FillVm(report, index, *out.add_vms());
-  FillActions(report, out);
-  FillConditions(report, out);
   return out;
 }
 
