@@ -8,6 +8,7 @@
 #include "node-agent/host/text.h"
 #include "node-agent/publishers/node_resource.h"
 #include "node-agent/publishers/rfc3339.h"
+#include "node-agent/publishers/vm_view.h"
 
 namespace ullage::publishers {
 namespace {
@@ -61,10 +62,11 @@ Notice About(const RejectedPod& pod, const std::string& node) {
 }
 
 // What its owner can do; what the node's owner can is in ullagectl explain.
-std::string HintingOff(const VmiSample& vmi, const VmState* vm) {
+std::string HintingOff(const VmiSample& vmi, const Snapshot& snapshot) {
   if (!vmi.hints_off.empty()) {
     return "Memory that the guest frees does not come back to the node: " + vmi.hints_off;
   }
+  const VmState* vm = FindVm(snapshot, vmi.spec.id);
   if (vm == nullptr) return "";
   switch (vm->hinting) {
     case Hinting::kNoBalloon:
@@ -90,13 +92,6 @@ std::string HintingOff(const VmiSample& vmi, const VmState* vm) {
 bool Observes(const Report& report) {
   const auto& node = report.snapshot.node;
   return report.mode == Name(Mode::kObserve) || (node && node->max_mode == Mode::kObserve);
-}
-
-const VmState* Find(const Snapshot& snapshot, const VmId& id) {
-  for (const VmState& vm : snapshot.vms) {
-    if (vm.spec.id == id) return &vm;
-  }
-  return nullptr;
 }
 
 void AddOutcomes(const Report& report, const VmiSample& vmi, std::vector<Notice>& out) {
@@ -153,7 +148,7 @@ std::vector<Notice> NoticesOf(const Report& report) {
     if (!vmi.exempt.empty()) {
       add(false, "ReclaimExempt", "Ullage leaves this VM alone: " + vmi.exempt);
     } else if (vmi.spec.reclaim != Reclaim::kOff) {
-      add(false, "HintingOff", HintingOff(vmi, Find(report.snapshot, vmi.spec.id)));
+      add(false, "HintingOff", HintingOff(vmi, report.snapshot));
     }
     AddOutcomes(report, vmi, notices);
   }
@@ -277,14 +272,12 @@ void EventWriter::Step(const Report& report, const std::stop_token& stop) {
 
 // What no longer holds is kept for its count as long as its VM is there.
 void EventWriter::Forget(const Report& report, const std::set<std::string>& present) {
-  std::set<std::string> vmis;
-  if (report.snapshot.node) {
-    for (const VmiSample& vmi : report.snapshot.node->vmis) vmis.insert(vmi.spec.id.value);
-  }
+  const auto& node = report.snapshot.node;
   for (auto at = known_.begin(); at != known_.end();) {
     const bool here = present.contains(at->first);
     if (!here) at->second.holds = false;
-    at = here || vmis.contains(at->second.uid) ? std::next(at) : known_.erase(at);
+    const bool stays = here || (node && FindVmi(*node, VmId{at->second.uid}) != nullptr);
+    at = stays ? std::next(at) : known_.erase(at);
   }
 }
 

@@ -2,11 +2,12 @@
 #include "node-agent/publishers/node_reclaim.h"
 
 #include <algorithm>
-#include <map>
+#include <array>
 #include <tuple>
 
 #include "node-agent/host/text.h"
 #include "node-agent/kube/quantity.h"
+#include "node-agent/publishers/moved.h"
 #include "node-agent/publishers/proto_view.h"
 #include "node-agent/publishers/rfc3339.h"
 #include "node-agent/publishers/vm_view.h"
@@ -43,11 +44,9 @@ void SetSum(const CapacityTerms& terms, k8s::NodeReclaimSum& sum) {
 // What somebody has to look at, then what stands on reclaimed memory, then the large: nothing that
 // changes while a guest breathes.
 int Trouble(const VmState& vm) {
-  const std::string_view state = StateWord(vm);
-  for (const char* bad :
-       {"stalled", "unknown", "not-offered", "not-negotiated", "no-balloon", "unproven"}) {
-    if (state == bad) return 0;
-  }
+  static constexpr std::array<std::string_view, 6> kBad{
+      "stalled", "unknown", "not-offered", "not-negotiated", "no-balloon", "unproven"};
+  if (std::find(kBad.begin(), kBad.end(), StateWord(vm)) != kBad.end()) return 0;
   return vm.reclaimed > Bytes() ? 1 : 2;
 }
 
@@ -57,23 +56,22 @@ struct Named {
 };
 
 std::vector<Named> ThatMatterMost(const Report& report) {
-  std::map<VmId, const VmiSample*> vmis;
-  for (const VmiSample& vmi : report.snapshot.node->vmis) vmis[vmi.spec.id] = &vmi;
-  std::vector<Named> named;
   const auto& vms = report.snapshot.vms;
+  // Its place in the snapshot last: that is the order of ids.
+  std::vector<std::tuple<int, Bytes, std::size_t>> ranks;
+  ranks.reserve(vms.size());
   for (std::size_t i = 0; i < vms.size(); ++i) {
-    const auto vmi = vmis.find(vms[i].spec.id);
-    if (vmi == vmis.end()) continue;  // without a namespace it has no owner to read this
-    if (vmi->second->name_space.empty() || vmi->second->name.empty()) continue;
-    named.push_back({i, vmi->second});
+    ranks.emplace_back(Trouble(vms[i]), Bytes() - vms[i].promised, i);
   }
-  const auto rank = [&](const Named& n) {
-    const VmState& vm = vms[n.index];
-    return std::tuple(Trouble(vm), Bytes() - vm.promised, vm.spec.id.value);
-  };
-  std::sort(named.begin(), named.end(),
-            [&](const Named& a, const Named& b) { return rank(a) < rank(b); });
-  if (named.size() > kMostVms) named.resize(kMostVms);
+  std::sort(ranks.begin(), ranks.end());
+  std::vector<Named> named;
+  for (const auto& [trouble, promised, index] : ranks) {
+    if (named.size() == kMostVms) break;
+    const VmiSample* vmi = FindVmi(*report.snapshot.node, vms[index].spec.id);
+    // Without a namespace it has no owner to read this.
+    if (vmi == nullptr || vmi->name_space.empty() || vmi->name.empty()) continue;
+    named.push_back({index, vmi});
+  }
   return named;
 }
 
@@ -158,14 +156,14 @@ Verdict Policy(const NodeSample& node) {
   return {"Policy", "True", "InForce", "the ReclaimPolicy in force is " + node.policy};
 }
 
-void AddCondition(const Verdict& verdict, const k8s::NodeReclaimStatus& before, WallTime now,
+void AddCondition(const Verdict& verdict, const k8s::NodeReclaimStatus& before,
                   k8s::NodeReclaimStatus& status) {
   k8s::Condition& condition = *status.add_conditions();
   condition.set_type(verdict.type);
   condition.set_status(verdict.status);
   condition.set_reason(verdict.reason);
   condition.set_message(host::Printable(verdict.message, kMessage));
-  condition.set_last_transition_time(Rfc3339(now));
+  condition.set_last_transition_time(status.observed_at());
   for (const auto& old : before.conditions()) {
     if (old.type() == verdict.type && old.status() == verdict.status &&
         !old.last_transition_time().empty()) {
@@ -203,14 +201,10 @@ void Shrink(k8s::NodeReclaim& object) {
 }
 
 bool Moved(const std::string& before, const std::string& now) {
-  if (before.empty() || now.empty()) return before.empty() != now.empty();
+  if (before == now) return false;
   const auto a = kube::ParseQuantity(before);
   const auto b = kube::ParseQuantity(now);
-  if (!a || !b) return before != now;
-  const Bytes old(*a);
-  const Bytes difference = std::max(old, Bytes(*b)) - std::min(old, Bytes(*b));
-  const Bytes size = std::max(old, Bytes() - old);
-  return difference > std::max(Bytes::MiB(64), size * Permyriad{625});
+  return !a || !b || publishers::Moved(Bytes(*a), Bytes(*b));
 }
 
 bool SumMoved(const k8s::NodeReclaimSum& a, const k8s::NodeReclaimSum& b) {
@@ -236,19 +230,11 @@ bool ConditionsChanged(const k8s::NodeReclaimStatus& a, const k8s::NodeReclaimSt
                      });
 }
 
-}  // namespace
-
-std::string QuantityOf(Bytes size) {
-  const std::int64_t mib = size.count() / (std::int64_t{1} << 20);
-  if (mib != 0 && Bytes::MiB(mib) == size) return std::to_string(mib) + "Mi";
-  return std::to_string(size.count());
-}
-
-k8s::NodeReclaim ReclaimOf(const Report& report, const k8s::NodeReclaimStatus& before) {
+// With every VM that matters, whether or not it fits.
+k8s::NodeReclaimStatus StatusOf(const Report& report, const k8s::NodeReclaimStatus& before) {
   const Snapshot& snapshot = report.snapshot;
   const Capacity& capacity = report.plan.capacity;
-  k8s::NodeReclaim object = Bare(*snapshot.node);
-  k8s::NodeReclaimStatus& status = *object.mutable_status();
+  k8s::NodeReclaimStatus status;
   status.set_observed_at(Rfc3339(snapshot.at.wall));
   status.set_mode(report.mode);
   status.set_policy(host::Printable(snapshot.node->policy, kName));
@@ -265,8 +251,22 @@ k8s::NodeReclaim ReclaimOf(const Report& report, const k8s::NodeReclaimStatus& b
   for (const Named& named : ThatMatterMost(report)) SetVm(report, named, *status.add_vms());
   for (const Verdict& verdict :
        {Safe(report, before), Observing(report), Policy(*snapshot.node), Relaxed(report)}) {
-    AddCondition(verdict, before, snapshot.at.wall, status);
+    AddCondition(verdict, before, status);
   }
+  return status;
+}
+
+}  // namespace
+
+std::string QuantityOf(Bytes size) {
+  const std::int64_t mib = size.count() / (std::int64_t{1} << 20);
+  if (mib != 0 && Bytes::MiB(mib) == size) return std::to_string(mib) + "Mi";
+  return std::to_string(size.count());
+}
+
+k8s::NodeReclaim ReclaimOf(const Report& report, const k8s::NodeReclaimStatus& before) {
+  k8s::NodeReclaim object = Bare(*report.snapshot.node);
+  *object.mutable_status() = StatusOf(report, before);
   Shrink(object);
   return object;
 }
@@ -331,8 +331,17 @@ void NodeReclaimWriter::Step(const Report& report, const std::stop_token& stop) 
     if (!made) return Note(made, stop);
     written_at_.reset();
   }
+  k8s::NodeReclaimStatus now = StatusOf(report, written_);
+  const int all = now.vms_size();
+  // What did not fit is compared with nothing; what would fit now is dear to find out.
+  if (cut_ && all > written_.vms_size()) {
+    now.mutable_vms()->DeleteSubrange(written_.vms_size(), all - written_.vms_size());
+  }
+  if (!Due(Compare(written_, now))) return;
   const k8s::NodeReclaim object = ReclaimOf(report, written_);
-  if (Due(Compare(written_, object.status()))) Note(Write(object, stop), stop);
+  const Status written = Write(object, stop);
+  if (written) cut_ = object.status().vms_size() < all;
+  Note(written, stop);
 }
 
 }  // namespace ullage::publishers

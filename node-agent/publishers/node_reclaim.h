@@ -52,6 +52,7 @@ class NodeReclaimWriter final : public Writer {
   const ReclaimRules rules_;
   bool made_ = false;
   k8s::NodeReclaimStatus written_;
+  bool cut_ = false;  // VMs were left out of it, for its size
   std::optional<BootTime> written_at_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "node-agent/kube/fake_api_server.h"
 #include "node-agent/publishers/report_fixture.h"
+#include "node-agent/publishers/shaken_report.h"
 
 namespace ullage::publishers {
 namespace {
@@ -15,7 +16,8 @@ using testing::HasSubstr;
 using testing::SizeIs;
 
 void AddVm(Report& report, const std::string& name, Bytes promised) {
-  VmState vm = SampleVm("apps/" + name, "uid-" + name);
+  // In the order of ids.
+  VmState vm = SampleVm("apps/" + name, "uid-" + std::to_string(100 + report.snapshot.vms.size()));
   vm.promised = promised;
   VmiSample vmi;
   vmi.spec = vm.spec;
@@ -213,6 +215,71 @@ TEST_F(ReclaimWriter, FiguresOnceAMinuteAndConditionsAtOnce) {
     Step();
   }
   EXPECT_LE(server_->requests.size(), 2u + 3 + 12);
+}
+
+TEST_F(ReclaimWriter, WhatDidNotFitIsNoChange) {
+  for (int i = 0; i < 30; ++i) {
+    AddVm(report_, std::to_string(i) + std::string(240, 'x'), Bytes::GiB(3));
+  }
+  for (int i = 0; i < 10; ++i) server_->Say(200, "{}");
+  Step(300);
+  ASSERT_THAT(server_->requests, SizeIs(2));
+  const auto shown = nlohmann::json::parse(server_->requests[1].body)["status"]["vms"].size();
+  ASSERT_LT(shown, 20u);
+  ASSERT_GT(shown, 3u);
+  report_.snapshot.vms[20].resident = Bytes::GiB(2);  // one that matters, and did not fit
+  Step(100);
+  EXPECT_THAT(server_->requests, SizeIs(2));
+  report_.snapshot.vms[2].resident = Bytes::GiB(2);  // one that did
+  Step(100);
+  EXPECT_THAT(server_->requests, SizeIs(3));
+  report_.snapshot.vms[20].stalled = true;
+  Step(100);
+  ASSERT_THAT(server_->requests, SizeIs(4));
+  const auto status = nlohmann::json::parse(server_->requests[3].body)["status"];
+  EXPECT_EQ(status["vms"][0]["state"], "stalled");
+}
+
+TEST_F(ReclaimWriter, WritesWhatAndWhenTheWholeObjectDiffers) {
+  ShakenReport shaken(11);
+  NodeSample node = *report_.snapshot.node;
+  node.vmis = {};
+  for (int i = 0; i < ShakenReport::kVms; ++i) {
+    VmiSample& vmi = node.vmis.Edit().emplace_back();
+    vmi.spec = ShakenReport::Vm(i).spec;
+    vmi.name_space = "apps";
+    vmi.name = "web-" + std::to_string(i);
+  }
+  k8s::NodeReclaimStatus written;
+  std::optional<BootTime> written_at;
+  std::size_t requests = 0;
+  constexpr std::size_t kSeconds = 3000;
+  for (std::size_t second = 0; second < kSeconds; ++second) {
+    // For minutes a condition changes now and then, for minutes nothing does but guests breathe.
+    if (second % 500 < 250 && second % 3 == 0) shaken.Shake();
+    report_ = shaken.report;
+    report_.snapshot.node = node;
+    report_.snapshot.at = time_.Now();
+    const auto now = ReclaimOf(report_, written).status();
+    const Difference difference = Compare(written, now);
+    const milliseconds after = difference == Difference::kConditions ? seconds(5) : seconds(60);
+    const bool due = !written_at || (difference != Difference::kNone &&
+                                     report_.snapshot.at.boot - *written_at >= after);
+    if (due) {
+      requests += written_at ? 1 : 2;
+      written = now;
+      written_at = report_.snapshot.at.boot;
+      for (int i = 0; i < 2; ++i) server_->Say(200, "{}");
+    }
+    Step();
+    ASSERT_EQ(server_->requests.size(), requests) << "second " << second;
+    if (!due) continue;
+    const auto body = nlohmann::json::parse(server_->requests.back().body)["status"];
+    EXPECT_EQ(body["observedAt"], written.observed_at());
+    EXPECT_EQ(body["vms"].size(), static_cast<std::size_t>(written.vms_size()));
+  }
+  EXPECT_GT(requests, 20u);
+  EXPECT_LT(requests, kSeconds / 5);
 }
 
 TEST_F(ReclaimWriter, MakesItAnewWhenSomebodyDeletedIt) {
