@@ -13,7 +13,7 @@ namespace ullage::clients {
 namespace {
 
 constexpr const char* kKey = "ullage.io/reclaimable-memory";
-constexpr kube::Resource kNodeReclaims{"ullage.io", "v1alpha1", "nodereclaims"};
+using kube::kNodeReclaims;
 constexpr const char* kAlive = "status.phase!=Succeeded,status.phase!=Failed";
 constexpr milliseconds kLookAgain{1000};
 

@@ -25,6 +25,17 @@ Status AppendBounded(std::string& to, std::string_view piece, std::size_t limit)
   return Ok();
 }
 
+// The cause that the API server gives to its own 429 (kubernetes/kubernetes,
+// pkg/registry/core/pod/storage/eviction.go).
+bool OfDisruptionBudget(const std::string& body) {
+  const auto status = ReadJson<k8s::Status>(body);
+  if (!status) return false;
+  const auto& causes = status->details().causes();
+  return std::any_of(causes.begin(), causes.end(), [](const k8s::StatusCause& cause) {
+    return cause.reason() == "DisruptionBudget";
+  });
+}
+
 std::string Named(const HttpRequest& request) {
   return request.method + " " + host::Printable(request.target.substr(0, request.target.find('?')));
 }
@@ -134,16 +145,17 @@ Status Client::Delete(const ObjectRef& ref, const std::string& uid,
   return Ok();
 }
 
-Result<EvictionAnswer> Client::Evict(const std::string& name_space, const std::string& pod,
+Result<EvictionAnswer> Client::Evict(const ObjectRef& ref, const std::string& uid,
                                      const std::string& version,
                                      const std::stop_token& stop) const {
-  const auto path = PathOf({kPods, name_space, pod, "eviction"});
+  const auto path = PathOf({kPods, ref.name_space, ref.name, "eviction"});
   if (!path) return path.error();
   k8s::Eviction eviction;
   eviction.set_api_version(version);
   eviction.set_kind("Eviction");
-  eviction.mutable_metadata()->set_name(pod);
-  eviction.mutable_metadata()->set_namespace_(name_space);
+  eviction.mutable_metadata()->set_name(ref.name);
+  eviction.mutable_metadata()->set_namespace_(ref.name_space);
+  if (!uid.empty()) eviction.mutable_delete_options()->mutable_preconditions()->set_uid(uid);
   const auto body = WriteJson(eviction);
   if (!body) return body.error();
   const HttpRequest request{"POST", *path, kJson, *body};
@@ -155,6 +167,7 @@ Result<EvictionAnswer> Client::Evict(const std::string& name_space, const std::s
   if (answer->body.find(kMigrates) != std::string::npos) {
     return EvictionAnswer{Eviction::kMigrating, error.message(), {}};
   }
+  if (!OfDisruptionBudget(answer->body)) return error;
   return EvictionAnswer{Eviction::kBlocked, error.message(), answer->retry_after};
 }
 

@@ -56,7 +56,7 @@ struct Patch {
 enum class Eviction {
   kEvicted,    ///< the pod is being deleted
   kMigrating,  ///< KubeVirt keeps the pod and migrates its VM away
-  kBlocked,    ///< a PodDisruptionBudget forbids it for now
+  kBlocked,    ///< a PodDisruptionBudget keeps it for now
 };
 struct EvictionAnswer {
   Eviction outcome;
@@ -127,8 +127,10 @@ class Client {
     return PatchAs<M>(ref, Patch::Apply(*std::move(body), manager, force), stop);
   }
 
-  /// `version` as EvictionVersion() gives it. A 429 is an answer here and not repeated.
-  Result<EvictionAnswer> Evict(const std::string& name_space, const std::string& pod,
+  /// `ref` is the pod. `uid`: only the pod that has it (kExists otherwise); empty: whichever has
+  /// the name. `version` as EvictionVersion() gives it. Not repeated: a 429 that is none of
+  /// `Eviction` (the server has too much to do, KubeVirt refuses) is kUnavailable.
+  Result<EvictionAnswer> Evict(const ObjectRef& ref, const std::string& uid,
                                const std::string& version, const std::stop_token& stop = {}) const;
 
  private:

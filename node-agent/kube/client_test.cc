@@ -202,20 +202,30 @@ TEST_F(ClientTest, DeletesTheOneThatIsMeant) {
 
 TEST_F(ClientTest, AnEvictionIsDoneOrMigratesOrIsBlocked) {
   server_->Say(201, "{}");
-  EXPECT_EQ(client_.Evict("a", "p", "policy/v1beta1")->outcome, Eviction::kEvicted);
+  const ObjectRef pod{kPods, "a", "p"};
+  EXPECT_EQ(client_.Evict(pod, "", "policy/v1beta1")->outcome, Eviction::kEvicted);
   EXPECT_EQ(server_->requests[0].target, "/api/v1/namespaces/a/pods/p/eviction");
   EXPECT_EQ(server_->requests[0].body, R"({"apiVersion":"policy/v1beta1","kind":"Eviction",)"
                                        R"("metadata":{"name":"p","namespace":"a"}})");
   server_->Say(429, R"({"reason": "TooManyRequests", "message": "admission webhook denied the )"
                     R"(request: Eviction triggered evacuation of VMI \"a/vm\""})");
-  EXPECT_EQ(client_.Evict("a", "p", "policy/v1")->outcome, Eviction::kMigrating);
-  server_->Say(429, R"({"message": "Cannot evict pod: it would violate its budget"})", seconds(10));
-  const auto blocked = client_.Evict("a", "p", "policy/v1");
+  EXPECT_EQ(client_.Evict(pod, "u-1", "policy/v1")->outcome, Eviction::kMigrating);
+  EXPECT_THAT(server_->requests[1].body,
+              HasSubstr(R"("deleteOptions":{"preconditions":{"uid":"u-1"}})"));
+  server_->Say(429,
+               R"({"message": "Cannot evict pod: it would violate its budget", "details":)"
+               R"({"causes": [{"reason": "DisruptionBudget"}]}})",
+               seconds(10));
+  const auto blocked = client_.Evict(pod, "u-1", "policy/v1");
   EXPECT_EQ(blocked->outcome, Eviction::kBlocked);
   EXPECT_EQ(blocked->retry_after, seconds(10));
   EXPECT_THAT(blocked->message, HasSubstr("budget"));
+  server_->Say(429, R"({"message": "VMI vm is not live-migratable"})");
+  EXPECT_EQ(client_.Evict(pod, "u-1", "policy/v1").error().code(), Code::kUnavailable);
+  server_->Say(409, "{}");
+  EXPECT_EQ(client_.Evict(pod, "u-1", "policy/v1").error().code(), Code::kExists);
   server_->Say(404, "{}");
-  EXPECT_EQ(client_.Evict("a", "p", "policy/v1").error().code(), Code::kNotFound);
+  EXPECT_EQ(client_.Evict(pod, "u-1", "policy/v1").error().code(), Code::kNotFound);
   EXPECT_THAT(time_.rests, IsEmpty());
 }
 

@@ -20,6 +20,7 @@ inline constexpr Resource kEvents{"", "v1", "events"};
 inline constexpr Resource kLeases{"coordination.k8s.io", "v1", "leases"};
 inline constexpr Resource kVmis{"kubevirt.io", "v1", "virtualmachineinstances"};
 inline constexpr Resource kMigrations{"kubevirt.io", "v1", "virtualmachineinstancemigrations"};
+inline constexpr Resource kNodeReclaims{"ullage.io", "v1alpha1", "nodereclaims"};
 inline constexpr Resource kReclaimPolicies{"ullage.io", "v1alpha1", "reclaimpolicies"};
 
 /// One object, or without a name all of them; without a namespace those of the whole cluster.

@@ -12,7 +12,7 @@
 
 namespace ullage::publishers {
 
-inline constexpr kube::Resource kNodeReclaims{"ullage.io", "v1alpha1", "nodereclaims"};
+using kube::kNodeReclaims;
 
 /// The most that a NodeReclaim may hold, as the JSON that is sent.
 inline constexpr std::size_t kNodeReclaimLimit = 8192;

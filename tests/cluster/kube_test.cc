@@ -352,7 +352,7 @@ TEST_F(Cluster, DiscoversWhatItServes) {
   EXPECT_THAT(*version, AnyOf("policy/v1", "policy/v1beta1"));
   EXPECT_EQ(*Serves(*client_, kLeases), true);
   EXPECT_EQ(*Serves(*client_, {"nobody.ullage.io", "v1", "things"}), false);
-  const auto evicted = client_->Evict(kSpace, "no-such-pod", *version);
+  const auto evicted = client_->Evict({kPods, kSpace, "no-such-pod"}, "", *version);
   EXPECT_EQ(evicted.error().code(), Code::kNotFound) << evicted.error().message();
 }
 

@@ -29,7 +29,6 @@ constexpr Resource kServiceAccounts{"", "v1", "serviceaccounts"};
 constexpr Resource kClusterRoles{"rbac.authorization.k8s.io", "v1", "clusterroles"};
 constexpr Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
 constexpr Resource kCrds{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
-constexpr Resource kNodeReclaims{"ullage.io", "v1alpha1", "nodereclaims"};
 constexpr const char* kSpace = "ullage-node-test";
 constexpr const char* kNode = "ullage-node-test";
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
