@@ -312,6 +312,18 @@ int RunStandalone(const agent::Config& config, const sigset_t& signals) {
   return 0;
 }
 
+// Null: no VM is ever asked to go.
+std::unique_ptr<actuators::Mover> MakeMover(const agent::Config& config,
+                                            const agent::KubernetesNode& node,
+                                            agent::Taking& taking) {
+  const LastStep last = config.kubernetes.last_step;
+  if (config.mode != Mode::kReclaim || last == LastStep::kNone) return nullptr;
+  auto mover = std::make_unique<actuators::Mover>(
+      node.client(), actuators::MoverOptions{.node = node.name(), .last_step = last});
+  taking.taker().Use(*mover);
+  return mover;
+}
+
 qemu::LauncherWays Ways(const agent::Config& config, const host::Roots& roots) {
   return {.find =
               [roots, kubelet = config.kubernetes.kubelet_dir](const sources::LauncherPod& pod,
@@ -409,6 +421,7 @@ int RunOnNode(const agent::Config& config, const sigset_t& signals) {
   const auto taking = OpenTaking(config, *boot_id, *roots, launchers, sources, "");
   if (!taking) return Fail(taking.error());
   const Cold cold(config, *roots, clock, sources, **taking);
+  const auto mover = MakeMover(config, **node, **taking);
   agent::Agent agent(config, {clock, sources, hints, parameters, nullptr, bulletin,
                               [&](const Report& report) { metrics.Count(report); }, taking->get()});
   spdlog::info("ullage-agent: mode {}, node {}, socket {}, metrics {}", Name(config.mode),

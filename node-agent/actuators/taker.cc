@@ -20,16 +20,32 @@ std::vector<Outcome> Taker::Apply(const Snapshot& snapshot, const Plan& plan, Mo
   std::vector<Outcome> outcomes;
   Append(outcomes, limits_.Apply(snapshot, plan, may_take));
   Append(outcomes, balloons_.Apply(snapshot, plan, may_take));
+  if (moving_ != nullptr) Append(outcomes, moving_->News(snapshot.at.boot));
   for (const Action& action : plan.actions) {
     if (action.kind == Action::Kind::kPageOut || action.kind == Action::Kind::kFetch) {
       outcomes.push_back(Page(snapshot, action, may_take));
     }
     if (action.kind == Action::Kind::kMigrate || action.kind == Action::Kind::kEvict) {
-      outcomes.push_back(
-          {action, Outcome::State::kSkipped, "this version neither migrates nor evicts"});
+      outcomes.push_back(Move(snapshot, action, may_take));
     }
   }
   return outcomes;
+}
+
+void Taker::Release() {
+  released_ = true;
+  if (moving_ != nullptr) moving_->Stop();
+}
+
+Outcome Taker::Move(const Snapshot& snapshot, const Action& action, bool may_take) {
+  using State = Outcome::State;
+  if (!may_take) {
+    const bool migrate = action.kind == Action::Kind::kMigrate;
+    return {action, State::kSkipped,
+            std::string("would ") + (migrate ? "migrate" : "evict") + " it: only in mode reclaim"};
+  }
+  if (moving_ == nullptr) return {action, State::kSkipped, "nobody migrates or evicts here"};
+  return moving_->Ask(snapshot, action);
 }
 
 // There is nothing to undo: what is in swap comes back when it is touched.

@@ -7,6 +7,7 @@
 
 #include "node-agent/actuators/balloons.h"
 #include "node-agent/actuators/limits.h"
+#include "node-agent/actuators/mover.h"
 #include "node-agent/actuators/pager.h"
 #include "node-agent/model/mode.h"
 
@@ -21,20 +22,24 @@ class Taker {
 
   /// Who pages out; without it nothing is. It outlives this.
   void Use(Paging& paging) { paging_ = &paging; }
+  /// Who migrates and evicts; without it nobody is. It outlives this.
+  void Use(Moving& moving) { moving_ = &moving; }
   /// What of this agent's limits stands; for the samples.
   std::map<VmId, LeasedLimit> Leased(BootTime now) { return limits_.Leased(now); }
   /// Enqueues and never blocks; an outcome for each such action, and for all that it undoes.
   std::vector<Outcome> Apply(const Snapshot& snapshot, const Plan& plan, Mode mode);
 
   /// From now on nothing is taken, and everything is given back.
-  void Release() { released_ = true; }
+  void Release();
   /// Whether there is something left to give back.
   bool Owes() const { return !book_.leases().values.empty() || !book_.leases().balloons.empty(); }
 
  private:
   Outcome Page(const Snapshot& snapshot, const Action& action, bool may_take);
+  Outcome Move(const Snapshot& snapshot, const Action& action, bool may_take);
 
   Paging* paging_ = nullptr;
+  Moving* moving_ = nullptr;
   host::LeaseBook& book_;
   Balloons balloons_;
   Limits limits_;

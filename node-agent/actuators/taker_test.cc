@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <optional>
+#include <utility>
 
 #include "node-agent/host/temporary_tree.h"
 
@@ -25,6 +26,20 @@ class FakePaging final : public Paging {
   }
   std::vector<std::string> calls;
   Status answer = Ok();
+};
+
+class FakeMoving final : public Moving {
+ public:
+  Outcome Ask(const Snapshot&, const Action& action) override {
+    ++asked;
+    return {action, State::kQueued, ""};
+  }
+  std::vector<Outcome> News(BootTime) override { return std::exchange(news, {}); }
+  void Stop() override { stopped = true; }
+
+  int asked = 0;
+  std::vector<Outcome> news;
+  bool stopped = false;
 };
 
 class TakerTest : public ::testing::Test, public BalloonSetter {
@@ -105,13 +120,31 @@ TEST_F(TakerTest, PagesOutAndFetchesWhereTheOwnerAllowsIt) {
   EXPECT_EQ(paging.calls.size(), 4u);
 }
 
-TEST_F(TakerTest, SaysThatItNeitherMigratesNorEvicts) {
+TEST_F(TakerTest, MigratesAndEvictsOnlyInModeReclaim) {
   Plan plan;
   plan.actions.push_back({Action::Kind::kMigrate, {"a"}, "why"});
   plan.actions.push_back({Action::Kind::kEvict, {"a"}, "why"});
-  const auto outcomes = taker_->Apply(snapshot_, plan, Mode::kReclaim);
-  ASSERT_EQ(outcomes.size(), 2u);
-  for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.state, State::kSkipped);
+  const auto are = [&](State state, Mode mode) {
+    const auto outcomes = taker_->Apply(snapshot_, plan, mode);
+    return outcomes.size() == 2 && outcomes[0].state == state && outcomes[1].state == state;
+  };
+  EXPECT_TRUE(are(State::kSkipped, Mode::kReclaim)) << "nobody does it";
+  FakeMoving moving;
+  taker_->Use(moving);
+  EXPECT_TRUE(are(State::kSkipped, Mode::kObserve));
+  EXPECT_TRUE(are(State::kSkipped, Mode::kPublish));
+  EXPECT_EQ(moving.asked, 0);
+  EXPECT_TRUE(are(State::kQueued, Mode::kReclaim));
+  EXPECT_EQ(moving.asked, 2);
+  moving.news.push_back({plan.actions[0], State::kDone, "made"});
+  const auto outcomes = taker_->Apply(snapshot_, {}, Mode::kReclaim);
+  ASSERT_EQ(outcomes.size(), 1u);
+  EXPECT_EQ(outcomes[0].message, "made");
+  EXPECT_FALSE(moving.stopped);
+  taker_->Release();
+  EXPECT_TRUE(moving.stopped);
+  EXPECT_TRUE(are(State::kSkipped, Mode::kReclaim)) << "the agent ends";
+  EXPECT_EQ(moving.asked, 2);
 }
 
 TEST_F(TakerTest, GivesBackAllOfItOnceItIsReleased) {

@@ -88,6 +88,8 @@ void ReadKubernetes(Section section, Config::Kubernetes& kubernetes) {
                    milliseconds(86400000));
   section.Size("dead_band", kubernetes.dead_band, Bytes(), Bytes::GiB(64));
   section.Size("eviction_threshold", kubernetes.eviction_threshold, Bytes(), Bytes::GiB(1 << 16));
+  section.OneOf("last_step", kubernetes.last_step,
+                {LastStep::kNone, LastStep::kMigrate, LastStep::kEvict});
   section.End();
 }
 

@@ -48,6 +48,7 @@ struct Config {
     Bytes dead_band = Bytes::MiB(128);   ///< a smaller increase is not written
     /// The kubelet's evictionHard memory.available; 0: it does not evict for memory.
     Bytes eviction_threshold = Bytes::MiB(100);
+    LastStep last_step = LastStep::kEvict;  ///< in mode reclaim
   } kubernetes;
 
   struct Guest {

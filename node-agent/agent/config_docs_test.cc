@@ -159,6 +159,7 @@ std::map<std::string, std::string> Values(const Config& config) {
           {"kubernetes.increase_every", Show(config.kubernetes.increase_every)},
           {"kubernetes.dead_band", Show(config.kubernetes.dead_band)},
           {"kubernetes.eviction_threshold", Show(config.kubernetes.eviction_threshold)},
+          {"kubernetes.last_step", Name(config.kubernetes.last_step)},
           {"guest.agent", Show(config.guest.agent)},
           {"guest.read_every", Show(config.guest.read_every)},
           {"guest.parameters", Show(policy.guest_parameters)},

@@ -102,9 +102,14 @@ void CompareOutcome(const Report& before, const Outcome& outcome, Lines& lines) 
   const std::string what =
       std::string(Name(outcome.action.kind)) + " of " + outcome.action.id.value + ": ";
   if (outcome.state == Outcome::State::kFailed) return lines.Warn(what + outcome.message);
+  // Of a VM that is to go each word counts: it is asked, it is under way, it has left.
+  const bool rare =
+      outcome.state == Outcome::State::kDone && (outcome.action.kind == Action::Kind::kMigrate ||
+                                                 outcome.action.kind == Action::Kind::kEvict);
   const bool stood =
-      std::any_of(before.outcomes.begin(), before.outcomes.end(),
-                  [&](const Outcome& old) { return SameAction(old.action, outcome.action); });
+      !rare && std::any_of(before.outcomes.begin(), before.outcomes.end(), [&](const Outcome& old) {
+        return SameAction(old.action, outcome.action);
+      });
   if (stood) return;
   const std::string message = outcome.message.empty() ? "" : " (" + outcome.message + ")";
   lines.Info(what + Name(outcome.state) + message + ": " + outcome.action.reason);

@@ -63,6 +63,16 @@ TEST(Changes, AnActionIsSaidWhenItBegins) {
   EXPECT_EQ(Texts(now, now), "");
 }
 
+TEST(Changes, OfAVmThatIsToGoEachWordIsSaid) {
+  Report now;
+  now.outcomes.push_back({{Action::Kind::kEvict, {"a"}, "r"}, Outcome::State::kQueued, ""});
+  EXPECT_EQ(Texts({}, now), "evict of a: queued: r\n");
+  Report later;
+  later.outcomes.push_back(
+      {{Action::Kind::kEvict, {"a"}, "r"}, Outcome::State::kDone, "its pod ends"});
+  EXPECT_EQ(Texts(now, later), "evict of a: done (its pod ends): r\n");
+}
+
 TEST(Changes, WhatTheApiServerSaysWrongIsSaidOnce) {
   Report now;
   now.snapshot.node = NodeSample{};

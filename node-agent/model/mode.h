@@ -22,4 +22,23 @@ constexpr const char* Name(Mode mode) {
   return "observe";
 }
 
+/// How far it goes in mode reclaim where a node stays short.
+enum class LastStep {
+  kNone,     ///< no VM is asked to go
+  kMigrate,  ///< VMs are migrated away, also where the policy would evict one
+  kEvict,    ///< … and those on reclaimed memory are evicted
+};
+
+constexpr const char* Name(LastStep step) {
+  switch (step) {
+    case LastStep::kNone:
+      return "none";
+    case LastStep::kMigrate:
+      return "migrate";
+    case LastStep::kEvict:
+      return "evict";
+  }
+  return "none";
+}
+
 }  // namespace ullage

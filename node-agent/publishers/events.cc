@@ -101,7 +101,7 @@ void AddOutcomes(const Report& report, const VmiSample& vmi, std::vector<Notice>
     if (!failed && outcome.state != Outcome::State::kDone) continue;
     const std::string what = std::string(Name(outcome.action.kind)) + ": " + outcome.action.reason;
     Notice notice = About(vmi, failed, failed ? "ReclaimActionFailed" : "ReclaimAction",
-                          failed ? what + ": " + outcome.message : what);
+                          outcome.message.empty() ? what : what + ": " + outcome.message);
     notice.lasts = false;
     out.push_back(std::move(notice));
   }

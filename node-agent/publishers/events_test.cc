@@ -185,12 +185,13 @@ TEST_F(Events, TellWhatWasDoneAndWhatFailed) {
   const VmiSample& vmi = AddVmi("web");
   const Action action{Action::Kind::kSwitchHintingOn, vmi.spec.id, "for its next start"};
   report_.outcomes = {{action, Outcome::State::kQueued, ""},
-                      {action, Outcome::State::kDone, ""},
+                      {action, Outcome::State::kDone, "its pod ends"},
                       {action, Outcome::State::kFailed, "no answer"}};
   const auto notices = NoticesOf(report_);
   ASSERT_THAT(notices, SizeIs(2));
   EXPECT_EQ(notices[0].reason, "ReclaimAction");
   EXPECT_FALSE(notices[0].lasts);
+  EXPECT_THAT(notices[0].message, HasSubstr("its pod ends"));
   EXPECT_THAT(notices[1].message, HasSubstr("no answer"));
 }
 

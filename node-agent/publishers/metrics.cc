@@ -213,8 +213,23 @@ void Metrics::Count(const Report& report) {
     add(Source::kQemu, vm.stalled || (!charge && !vm.fault.empty()));
   }
   for (const Outcome& outcome : report.outcomes) {
-    add(Source::kAction, outcome.state == Outcome::State::kFailed);
+    const bool failed = outcome.state == Outcome::State::kFailed;
+    add(Source::kAction, failed);
+    const bool evict = outcome.action.kind == Action::Kind::kEvict;
+    if (!evict && outcome.action.kind != Action::Kind::kMigrate) continue;
+    if (!failed && outcome.state != Outcome::State::kDone) continue;
+    departures_.at((evict ? 2 : 0) + (failed ? 1 : 0)).fetch_add(1, std::memory_order_relaxed);
   }
+}
+
+void Metrics::AddDepartures(std::vector<MetricFamily>& out) const {
+  Family family(metric::kDepartures);
+  for (std::size_t i = 0; i < departures_.size(); ++i) {
+    const auto kind = i < 2 ? Action::Kind::kMigrate : Action::Kind::kEvict;
+    family.Add(static_cast<double>(departures_.at(i).load(std::memory_order_relaxed)),
+               {{"action", Name(kind)}, {"result", i % 2 == 0 ? "done" : "failed"}});
+  }
+  family.MoveTo(out);
 }
 
 std::vector<MetricFamily> Metrics::Collect() const {
@@ -228,6 +243,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
     if (const auto& node = report->snapshot.node; node && node->heard_at) {
       Family(metric::kRejectedPods).Add(static_cast<double>(node->rejections)).MoveTo(out);
     }
+    if (report->snapshot.node) AddDepartures(out);
     Family(metric::kTicks).Add(static_cast<double>(report->tick)).MoveTo(out);
     const std::chrono::duration<double> age = clock_.Now().boot - report->snapshot.at.boot;
     Family(metric::kTickAge).Add(std::max(age.count(), 0.0)).MoveTo(out);

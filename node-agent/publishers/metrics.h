@@ -48,10 +48,13 @@ class Metrics final : public prometheus::Collectable {
   static constexpr std::size_t kSources = 5;
 
  private:
+  void AddDepartures(std::vector<prometheus::MetricFamily>& out) const;
+
   const Bulletin& bulletin_;
   const host::Clock& clock_;
   MetricsSources sources_;
   std::array<std::atomic<std::uint64_t>, kSources> faults_{};
+  std::array<std::atomic<std::uint64_t>, 4> departures_{};  // migrate, evict × done, failed
 };
 
 }  // namespace ullage::publishers

@@ -88,6 +88,9 @@ inline constexpr Info kFaults{
 inline constexpr Info kKubeWrites{
     "ullage_kube_writes_total", "counter", "object, result",
     "Writes to the Kubernetes API server by what is written and what came of it."};
+inline constexpr Info kDepartures{
+    "ullage_departures_total", "counter", "action, result",
+    "VMs that were asked to go (migrate, evict) by what came of it: done or failed."};
 inline constexpr Info kRejectedPods{
     "ullage_rejected_pods_total", "counter", "",
     "Pods that asked for reclaimable memory and that the kubelet rejected (OutOf…), since the "
@@ -115,8 +118,8 @@ inline constexpr std::array kTable{
     &kVmPromised,     &kVmResident,    &kVmSwapped,        &kVmReturned,      &kVmGrowth,
     &kVmHinting,      &kVmAgent,       &kVmGuestReporting, &kVmGuestReported, &kVmGuestErrors,
     &kVmGuestBalloon, &kTicks,         &kTickAge,          &kFaults,          &kKubeWrites,
-    &kRejectedPods,   &kRecords,       &kNodeHooks,        &kQuestions,       &kAnswerFaults,
-    &kConnections,    &kGuestResets,
+    &kDepartures,     &kRejectedPods,  &kRecords,          &kNodeHooks,       &kQuestions,
+    &kAnswerFaults,   &kConnections,   &kGuestResets,
 };
 
 }  // namespace ullage::publishers::metric

@@ -60,6 +60,32 @@ TEST(Metrics, CountsRejectedPodsOnceTheNodesPodsAreKnown) {
   EXPECT_THAT(Scrape(metrics), HasSubstr("ullage_rejected_pods_total 3\n"));
 }
 
+TEST(Metrics, CountsVmsThatWereAskedToGo) {
+  Bulletin bulletin;
+  const FakeClock clock;
+  Metrics metrics(bulletin, clock);
+  Report report = SampleReport();
+  using State = Outcome::State;
+  const Action migrate{Action::Kind::kMigrate, {"a"}, "r"};
+  const Action evict{Action::Kind::kEvict, {"b"}, "r"};
+  report.outcomes = {{migrate, State::kQueued, ""},
+                     {migrate, State::kDone, ""},
+                     {evict, State::kSkipped, ""},
+                     {evict, State::kFailed, ""},
+                     {evict, State::kFailed, ""}};
+  metrics.Count(report);
+  bulletin.Post(Shared(report));
+  EXPECT_THAT(Scrape(metrics), Not(HasSubstr("ullage_departures_total"))) << "no Kubernetes";
+  report.snapshot.node = NodeSample{};
+  bulletin.Post(Shared(report));
+  const std::string text = Scrape(metrics);
+  const std::string name = "ullage_departures_total";
+  EXPECT_THAT(text, HasSubstr(name + R"({action="migrate",result="done"} 1)"));
+  EXPECT_THAT(text, HasSubstr(name + R"({action="migrate",result="failed"} 0)"));
+  EXPECT_THAT(text, HasSubstr(name + R"({action="evict",result="done"} 0)"));
+  EXPECT_THAT(text, HasSubstr(name + R"({action="evict",result="failed"} 2)"));
+}
+
 TEST(Metrics, UnknownIsAnAbsentSeries) {
   Bulletin bulletin;
   const FakeClock clock;
