@@ -98,7 +98,10 @@ void AddOutcomes(const Report& report, const VmiSample& vmi, std::vector<Notice>
   for (const Outcome& outcome : report.outcomes) {
     if (!(outcome.action.id == vmi.spec.id)) continue;
     const bool failed = outcome.state == Outcome::State::kFailed;
-    if (!failed && outcome.state != Outcome::State::kDone) continue;
+    // Whoever is evicted may have ended before the tick that knows what came of it.
+    const bool ends =
+        outcome.action.kind == Action::Kind::kEvict && outcome.state == Outcome::State::kQueued;
+    if (!failed && !ends && outcome.state != Outcome::State::kDone) continue;
     const std::string what = std::string(Name(outcome.action.kind)) + ": " + outcome.action.reason;
     Notice notice = About(vmi, failed, failed ? "ReclaimActionFailed" : "ReclaimAction",
                           outcome.message.empty() ? what : what + ": " + outcome.message);

@@ -195,6 +195,16 @@ TEST_F(Events, TellWhatWasDoneAndWhatFailed) {
   EXPECT_THAT(notices[1].message, HasSubstr("no answer"));
 }
 
+TEST_F(Events, TellOfAnEvictionBeforeTheVmHasEnded) {
+  const VmiSample& vmi = AddVmi("web");
+  report_.outcomes = {
+      {{Action::Kind::kEvict, vmi.spec.id, "64 MiB is left"}, Outcome::State::kQueued, ""}};
+  const auto notices = NoticesOf(report_);
+  ASSERT_THAT(notices, SizeIs(1));
+  EXPECT_EQ(notices[0].message, "evict: 64 MiB is left");
+  EXPECT_FALSE(notices[0].warning);
+}
+
 TEST_F(Events, TellTheOwnerOfARejectedPod) {
   report_.snapshot.node->name = "n1";
   report_.snapshot.node->rejected.push_back(
