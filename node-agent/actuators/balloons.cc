@@ -13,8 +13,8 @@ constexpr seconds kAskAgain{5};
 
 }  // namespace
 
-Bytes LeastMemory(const VmSpec& spec) {
-  return spec.min_memory.value_or(spec.guest_memory * Permyriad{2500});
+Bytes LeastMemory(const VmSpec& spec, Permyriad share) {
+  return spec.min_memory.value_or(spec.guest_memory * share);
 }
 
 bool MayTakeFrom(const VmState& vm) {
@@ -81,7 +81,7 @@ Status Balloons::Take(const VmState& vm, Bytes left, BootTime now) {
                          ? held->second
                          : std::min(vm.guest.balloon.value_or(Bytes()), vm.spec.guest_memory);
   if (most <= Bytes()) return Error(Code::kUnavailable, "what its balloon leaves is not known");
-  const Bytes least = std::min(LeastMemory(vm.spec), most);
+  const Bytes least = std::min(LeastMemory(vm.spec, least_), most);
   const Bytes wish = Clamp(left, least, most);
   if (held == book_.leases().balloons.end() && wish == most) return Ok();
   const bool less = vm.guest.balloon && wish < *vm.guest.balloon;

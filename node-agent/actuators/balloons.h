@@ -8,6 +8,7 @@
 
 #include "node-agent/actuators/balloon_setter.h"
 #include "node-agent/host/lease.h"
+#include "node-agent/model/params.h"
 #include "node-agent/model/plan.h"
 
 namespace ullage::actuators {
@@ -22,12 +23,15 @@ class Balloons {
 
   /// `may_take`: false below mode reclaim: says what it would do, and gives back.
   std::vector<Outcome> Apply(const Snapshot& snapshot, const Plan& plan, bool may_take);
+  /// From now on, whatever a plan says (HybridParams::min_memory).
+  void KeepAtLeast(Permyriad share) { least_ = share; }
 
  private:
   Outcome One(const VmState* vm, const Action& action, bool may_take, BootTime now);
   Status Take(const VmState& vm, Bytes left, BootTime now);
   void GiveBack(const Snapshot& snapshot, bool may_take, std::vector<Outcome>& outcomes);
 
+  Permyriad least_ = HybridParams().min_memory;
   BalloonSetter& setter_;
   host::LeaseBook& book_;
   std::set<std::string> returning_;             ///< those of the book that are to be whole again
@@ -35,8 +39,8 @@ class Balloons {
   std::map<std::string, BootTime> asked_back_;  ///< … and for all
 };
 
-/// m: what a VM is never taken below: its owner's word, else a quarter of its memory.
-Bytes LeastMemory(const VmSpec& spec);
+/// m: what a VM is never taken below: its owner's word, else this share of its memory.
+Bytes LeastMemory(const VmSpec& spec, Permyriad share);
 
 /// Whether its owner allows that memory is taken from it, and nothing speaks against it now.
 bool MayTakeFrom(const VmState& vm);

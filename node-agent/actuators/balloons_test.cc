@@ -72,6 +72,9 @@ TEST_F(BalloonsTest, MovesNothingThatItCouldNotUndo) {
 TEST_F(BalloonsTest, StaysWithinWhatTheOwnerSaid) {
   Tick(10);
   EXPECT_EQ(setter_.calls.back(), "a 256") << "a quarter, where he said nothing";
+  balloons_->KeepAtLeast(Permyriad{1250});
+  Tick(10);
+  EXPECT_EQ(setter_.calls.back(), "a 128") << "or what the rules say";
   vm().spec.min_memory = Bytes::MiB(700);
   Tick(10);
   EXPECT_EQ(setter_.calls.back(), "a 700");

@@ -115,7 +115,7 @@ Outcome Limits::One(const Snapshot& snapshot, const Action& action, bool may_tak
 Status Limits::Limit(const VmState& vm, Bytes amount, BootTime now) {
   const std::string& id = vm.spec.id.value;
   if (!vm.resident) return Error(Code::kUnavailable, "what is charged to it is not known");
-  const Bytes limit = std::max(amount, LeastMemory(vm.spec)).CeilTo(kWhole);
+  const Bytes limit = std::max(amount, LeastMemory(vm.spec, least_)).CeilTo(kWhole);
   const auto before = lowered_.find(id);
   const bool lower = !vm.leased || vm.leased->yielded || limit < vm.leased->limit;
   if (lower && before != lowered_.end() && now - before->second < kBetweenLower) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "node-agent/host/lease.h"
+#include "node-agent/model/params.h"
 #include "node-agent/model/plan.h"
 
 namespace ullage::actuators {
@@ -37,6 +38,8 @@ class Limits {
   std::map<VmId, LeasedLimit> Leased(BootTime now);
   /// `may_take`: false below mode reclaim: says what it would do, and undoes.
   std::vector<Outcome> Apply(const Snapshot& snapshot, const Plan& plan, bool may_take);
+  /// From now on, whatever a plan says (HybridParams::min_memory).
+  void KeepAtLeast(Permyriad share) { least_ = share; }
 
  private:
   using Key = host::Leases::Key;
@@ -50,6 +53,7 @@ class Limits {
   bool Drop(const std::set<Key>& keys);
 
   Parts parts_;
+  Permyriad least_ = HybridParams().min_memory;
   std::set<Key> unwanted_;           ///< of the book, to be undone
   std::map<Key, BootTime> yielded_;  ///< to another writer
   std::map<Key, host::LeasedValue> yielded_values_;

@@ -103,6 +103,10 @@ TEST_F(LimitsTest, NeverSqueezesBelowWhatIsChargedOrPromised) {
   vm().resident = Bytes::MiB(100);
   Tick(120);
   EXPECT_EQ(Stands(), "268435456") << "a quarter of its memory is its own";
+  limits_->KeepAtLeast(Permyriad{1250});
+  snapshot_.at.boot += seconds(60);
+  Tick(120);
+  EXPECT_EQ(Stands(), "134217728") << "or what the rules say";
 }
 
 TEST_F(LimitsTest, NeverRaisesWhatStoodThere) {

@@ -28,6 +28,11 @@ class Taker {
   std::map<VmId, LeasedLimit> Leased(BootTime now) { return limits_.Leased(now); }
   /// Enqueues and never blocks; an outcome for each such action, and for all that it undoes.
   std::vector<Outcome> Apply(const Snapshot& snapshot, const Plan& plan, Mode mode);
+  /// The share of a VM's memory that it keeps, whatever a plan says (HybridParams::min_memory).
+  void KeepAtLeast(Permyriad share) {
+    balloons_.KeepAtLeast(share);
+    limits_.KeepAtLeast(share);
+  }
 
   /// From now on nothing is taken, and everything is given back.
   void Release();

@@ -33,6 +33,7 @@ void Agent::Tick() {
     outcomes.push_back(std::move(outcome));
   }
   if (parts_.taking != nullptr) {
+    parts_.taking->taker().KeepAtLeast(rules.hybrid.min_memory);
     for (Outcome& outcome : parts_.taking->taker().Apply(snapshot, plan, mode)) {
       outcomes.push_back(std::move(outcome));
     }
