@@ -91,8 +91,42 @@ std::optional<VmHistory> FromJson(const json& entry, BootTime now) {
   return history;
 }
 
+json ToJson(const policy::TogetherHistory& together) {
+  json hours = json::array();
+  for (const auto& hour : together.hours()) {
+    hours.push_back(
+        {{"number", hour.number}, {"rise", hour.rise.value}, {"high", hour.high.value}});
+  }
+  return {{"observed", together.observed().count()}, {"hours", std::move(hours)}};
+}
+
+std::optional<policy::TogetherHistory> TogetherFrom(const json& entry, BootTime now) {
+  const auto observed = Number(entry, "observed");
+  const auto hours = entry.is_object() ? entry.find("hours") : entry.end();
+  policy::TogetherHistory::Hours all{};
+  if (!observed || *observed > kMostSeconds || hours == entry.end() || !hours->is_array() ||
+      hours->size() != all.size()) {
+    return std::nullopt;
+  }
+  const auto this_hour = std::chrono::duration_cast<std::chrono::hours>(now.time_since_epoch());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto number = Number((*hours)[i], "number");
+    const auto rise = Number((*hours)[i], "rise");
+    const auto high = Number((*hours)[i], "high");
+    if (!number || *number > this_hour.count() || !rise || *rise > 10000 || !high ||
+        *high > 10000) {
+      return std::nullopt;
+    }
+    all[i] = {static_cast<std::uint64_t>(*number), Permyriad{*rise}, Permyriad{*high}};
+  }
+  policy::TogetherHistory together;
+  together.Set(all, seconds(*observed));
+  return together;
+}
+
 struct Kept {
   Histories::Vms vms;
+  policy::TogetherHistory together;
   PromiseAudit audit;
   seconds horizon{};
 };
@@ -122,6 +156,12 @@ Result<std::optional<Kept>> Parse(std::string_view text, const std::string& boot
   Kept kept;
   kept.horizon = seconds(*horizon);
   kept.audit = {static_cast<std::uint64_t>(*windows), static_cast<std::uint64_t>(*broken), *width};
+  // One of a version without it: the sum begins anew, and until then each VM counts by itself.
+  if (const auto entry = root.find("together"); entry != root.end()) {
+    const auto together = TogetherFrom(*entry, now);
+    if (!together) return Error(Code::kInvalid, "what the VMs did together makes no sense");
+    kept.together = *together;
+  }
   for (const auto& [id, entry] : vms->items()) {
     auto history = FromJson(entry, now);
     if (!history || id.empty() || id.size() > kIdLimit) {
@@ -142,7 +182,9 @@ Status HistoryFile::Restore(policy::Histories& histories, BootTime now) const {
   }
   auto kept = Parse(*text, boot_id_, now);
   if (!kept) return kept.error().In(file_);
-  if (*kept) histories.Restore(std::move((*kept)->vms), (*kept)->audit, (*kept)->horizon);
+  if (*kept) {
+    histories.Restore(std::move((*kept)->vms), (*kept)->together, (*kept)->audit, (*kept)->horizon);
+  }
   return Ok();
 }
 
@@ -166,6 +208,7 @@ Status HistoryFile::Write(const policy::Histories& histories) const {
                      {"windows", audit.windows},
                      {"broken", audit.broken},
                      {"width", audit.width},
+                     {"together", ToJson(histories.together())},
                      {"vms", std::move(vms)}};
   const std::string body = root.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   return host::ReplaceFile(file_, std::to_string(Checksum(body)) + "\n" + body, 0600);

@@ -57,6 +57,10 @@ TEST_F(HistoryFileTest, AnotherAgentOfThisBootGoesOnWithThem) {
   EXPECT_EQ(plan.vms[0].growth, growth);
   EXPECT_LT(plan.vms[0].growth, Bytes::GiB(2));
   EXPECT_EQ(plan.capacity.audit.windows, 480u);
+  const policy::Together together = next.histories().together().Seen();
+  EXPECT_EQ(together.observed, seconds(480 * 30));
+  EXPECT_EQ(together.rise, Permyriad{1437}) << "1 GiB of 8, and a margin";
+  EXPECT_EQ(together.high, Permyriad{3750});
   policy::Policy none;
   EXPECT_EQ(Tick(none).vms[0].growth, Bytes::GiB(6)) << "who knows nothing believes nothing";
 }

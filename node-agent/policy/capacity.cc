@@ -13,6 +13,10 @@ constexpr seconds kWholeDay{86400};
 // What a guest never touched is believed to stay so only as the watch goes on: in full after this
 // many times history_min, a day by default.
 constexpr int kUntouchedFor = 12;
+// Among VMs whose sum was watched for a day, sooner: others like it were young in that time, too.
+constexpr int kNewcomerFor = 3;
+// Horizons after which a p99 of them is more than a guess.
+constexpr int kWholeHistory = 12;
 
 bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
   return seen && now - *seen <= limit;
@@ -42,19 +46,23 @@ const Outlook& OutlookOf(const Forecast& forecast, std::size_t vm) {
   return vm < forecast.vms.size() ? forecast.vms[vm] : kNone;
 }
 
-// g: what the VM may claim within the horizon. Whoever is unknown, or already stands on reclaimed
-// memory, may claim all it was promised.
-VmDecision Growth(const VmState& vm, const Outlook& outlook, const Snapshot& snapshot,
-                  const PolicyParams& params) {
+// g: what the VM may claim within the horizon. Whoever is unknown may claim all it was promised.
+struct Claim {
+  VmDecision decision;
+  bool by_history = false;
+  Bytes unwatched{};  // of g: what its history is too short to tell
+};
+Claim ClaimOf(const VmState& vm, const Outlook& outlook, const Snapshot& snapshot,
+              const PolicyParams& params) {
   const Bytes rest = RestOf(vm);
-  const auto whole = [&](std::string why) { return VmDecision{vm.spec.id, rest, std::move(why)}; };
+  const auto whole = [&](std::string why) { return Claim{{vm.spec.id, rest, std::move(why)}}; };
   if (vm.bound_only) return whole("admitted, no QEMU seen yet: its whole promise is still to come");
   if (!vm.exempt.empty()) return whole("left alone: " + vm.exempt);
   if (!vm.resident) return whole("its charge is unknown: " + vm.fault);
   if (vm.leaving) return whole("it migrates away: until it has left it may claim all");
   if (vm.spec.reclaim == Reclaim::kOff) return whole("reclaim is off: counted as fully used");
-  if (vm.reclaimed > Bytes()) {
-    return whole("it stands on reclaimed memory: its slack is never lent on");
+  if (vm.reclaimed > Bytes() && outlook.observed < params.horizon * kWholeHistory) {
+    return whole("it stands on reclaimed memory and has no whole history yet");
   }
   if (!Fresh(vm.answered_at, snapshot.at.boot, params.stale_after)) {
     return whole("its QEMU has not answered for more than " +
@@ -69,15 +77,83 @@ VmDecision Growth(const VmState& vm, const Outlook& outlook, const Snapshot& sna
   const Bytes ceiling = CeilingOf(vm);
   const Bytes seen = ceiling * outlook.growth;
   const Bytes assumed = ceiling * params.growth * Missing(outlook.observed, kWholeDay);
-  const Bytes untouched = (ceiling - vm.peak.value_or(Bytes())) *
-                          Missing(outlook.observed, params.history_min * kUntouchedFor);
+  const Bytes never = ceiling - vm.peak.value_or(Bytes());
+  const auto untouched_for = [&](int times) {
+    return never * Missing(outlook.observed, params.history_min * times);
+  };
+  const Bytes untouched = untouched_for(kUntouchedFor);
   const Bytes growth = Clamp(std::max({seen, assumed, untouched}), Bytes(), rest);
   const char* why = growth == seen ? " (as it was seen to)"
                     : growth == untouched
                         ? " (it never touched more, and was watched for less than a day)"
                         : "";
-  return {vm.spec.id, growth,
-          "may grow by " + InMiB(growth) + " of the " + InMiB(rest) + " it does not hold" + why};
+  return {{vm.spec.id, growth,
+           "may grow by " + InMiB(growth) + " of the " + InMiB(rest) + " it does not hold" + why},
+          /*by_history=*/true,
+          Clamp(std::max(assumed, untouched_for(kNewcomerFor)), Bytes(), growth)};
+}
+
+// Those who are believed by their histories, added up.
+struct Believed {
+  Bytes ceiling, held, growth, unwatched, rest;
+};
+
+// What they may claim together. Their own tails, added up one by one, come at once only where the
+// VMs do, and whether they do shows in their sum: no more than that rose by within a horizon. No
+// less than what it lacks to its high: a VM that is placed in the night is there in the morning.
+// And no less than what nobody has watched yet.
+Bytes ClaimTogether(const Believed& vms, Bytes ceilings, const Together& together) {
+  const Bytes rise =
+      std::max(ceilings * together.rise, vms.growth * Missing(together.observed, kWholeDay));
+  const Bytes back = vms.ceiling * together.high - vms.held;
+  return std::min(std::max({std::min(vms.growth, rise), back, vms.unwatched}), vms.rest);
+}
+
+// Each one's part of `claimed`: as its own g where that is less than all of them, and where it is
+// more by what each does not hold.
+Bytes PartOf(Bytes claimed, const Believed& vms, Bytes growth, Bytes rest) {
+  const auto part = [](Bytes share, Bytes of, Bytes whole) {
+    if (whole <= Bytes()) return Bytes();
+    const auto wide = static_cast<Wide>(share.count()) * of.count() / whole.count();
+    return Bytes(static_cast<std::int64_t>(wide));
+  };
+  if (claimed <= vms.growth) return part(growth, claimed, vms.growth);
+  return growth + part(rest - growth, claimed - vms.growth, vms.rest - vms.growth);
+}
+
+// Sets each VM's g, and returns their sum.
+Bytes DecideGrowth(const Snapshot& snapshot, const Forecast& forecast, const PolicyParams& params,
+                   std::vector<VmDecision>& decisions) {
+  Believed believed;
+  Bytes ceilings, apart;
+  std::vector<bool> by_history(snapshot.vms.size());
+  decisions.reserve(snapshot.vms.size());
+  for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
+    const VmState& vm = snapshot.vms[i];
+    Claim claim = ClaimOf(vm, OutlookOf(forecast, i), snapshot, params);
+    ceilings += CeilingOf(vm);
+    by_history[i] = claim.by_history;
+    if (claim.by_history) {
+      believed.ceiling += CeilingOf(vm);
+      believed.held += Held(vm);
+      believed.growth += claim.decision.growth;
+      believed.unwatched += claim.unwatched;
+      believed.rest += RestOf(vm);
+    } else {
+      apart += claim.decision.growth;
+    }
+    decisions.push_back(std::move(claim.decision));
+  }
+  const Bytes together = ClaimTogether(believed, ceilings, forecast.together);
+  const char* why = together < believed.growth   ? "; all together less"
+                    : together > believed.growth ? "; all together held more before"
+                                                 : "";
+  for (std::size_t i = 0; i < decisions.size() && *why != '\0'; ++i) {
+    if (!by_history[i]) continue;
+    decisions[i].growth = PartOf(together, believed, decisions[i].growth, RestOf(snapshot.vms[i]));
+    decisions[i].reason += why;
+  }
+  return apart + together;
 }
 
 // B: the largest claim that one VM might make beyond its allowance, or a share of the host.
@@ -149,8 +225,9 @@ Bytes Recoverable(const Snapshot& snapshot, const Forecast& forecast, const Poli
 }
 
 CapacityTerms Sum(const Snapshot& snapshot, const Forecast& forecast, const Plan& plan,
-                  const PolicyParams& params) {
+                  Bytes growth, const PolicyParams& params) {
   CapacityTerms terms;
+  terms.growth = growth;
   const Bytes total = *snapshot.host.total;
   terms.available = *snapshot.host.available - params.reserve;
   terms.until_eviction = snapshot.host.until_eviction;
@@ -166,9 +243,7 @@ CapacityTerms Sum(const Snapshot& snapshot, const Forecast& forecast, const Plan
   terms.not_ours = other_pods.not_held;
   Bytes claims;     // Σ(L − R)
   Bytes swap_room;  // what may still be swapped out
-  for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
-    terms.growth += plan.vms[i].growth;
-    const VmState& vm = snapshot.vms[i];
+  for (const VmState& vm : snapshot.vms) {
     claims += std::max(CeilingOf(vm) - Held(vm), Bytes());
     if (!vm.bound_only) swap_room += SwapRoom(vm, snapshot.host);
   }
@@ -326,20 +401,18 @@ Plan Decide(const Snapshot& snapshot, const PolicyParams& params, const Forecast
   Plan plan;
   Capacity& capacity = plan.capacity;
   capacity.audit = forecast.audit;
-  plan.vms.reserve(snapshot.vms.size());
-  for (std::size_t i = 0; i < snapshot.vms.size(); ++i) {
-    const VmState& vm = snapshot.vms[i];
+  const Bytes growth = DecideGrowth(snapshot, forecast, params, plan.vms);
+  for (const VmState& vm : snapshot.vms) {
     capacity.promised += vm.promised;
     capacity.granted += vm.reclaimed;
     capacity.ordinary += vm.ordinary;
-    plan.vms.push_back(Growth(vm, OutlookOf(forecast, i), snapshot, params));
   }
   capacity.granted += OthersOf(snapshot).granted;
   capacity.unsold = Unsold(snapshot, capacity.ordinary, params).value_or(Bytes());
   Bytes target;
   capacity.reason = Blind(snapshot, params);
   if (capacity.reason.empty()) {
-    capacity.terms = Sum(snapshot, forecast, plan, params);
+    capacity.terms = Sum(snapshot, forecast, plan, growth, params);
     target = Target(*capacity.terms, params);
   }
   const Risen risen = Follow(target, Followed(snapshot), capacity.granted, snapshot, params);

@@ -8,6 +8,7 @@
 #include "node-agent/model/plan.h"
 #include "node-agent/model/snapshot.h"
 #include "node-agent/model/verdict.h"
+#include "node-agent/policy/together.h"
 
 namespace ullage::policy {
 
@@ -22,6 +23,7 @@ struct Outlook {
 /// What the histories say of a snapshot; same order as its VMs. Without any, nobody has one.
 struct Forecast {
   std::vector<Outlook> vms;
+  Together together{};
   PromiseAudit audit;
 };
 
@@ -41,7 +43,7 @@ bool Within(const std::optional<BootTime>& then, BootTime now, milliseconds limi
 /// How much may be promised in addition, and what is to be done: values in, a plan out. Reads no
 /// clock and no file. docs/policy.md explains each term:
 ///
-///   C1 = A + Rec − Σg − B − U − N,  capped by K × total − Σ L,  in whole quanta,
+///   C1 = A + Rec − G − B − U − N,  capped by K × total − Σ L,  in whole quanta,
 ///   down at once, up slowly and only by what is worth it.
 ///
 /// Where the host or the VMs are unknown, C is 0: absent is never zero, so it never promises.

@@ -53,18 +53,30 @@ class Generator {
     for (int i = 0, n = static_cast<int>(Int(0, 30)); i < n; ++i) snapshot.vms.push_back(Vm(i));
     return snapshot;
   }
+  Forecast Knows(const Snapshot& node) {
+    Forecast forecast;
+    for (std::size_t i = 0; i < node.vms.size(); ++i) {
+      forecast.vms.push_back({.observed = seconds(Int(0, 100000)),
+                              .growth = Permyriad{Int(0, 11500)},
+                              .reclaimed = Bytes::MiB(Int(0, 8192))});
+    }
+    forecast.together = {.observed = seconds(Int(0, 100000)),
+                         .rise = Permyriad{Int(0, 3000)},
+                         .high = Permyriad{Int(0, 10000)}};
+    return forecast;
+  }
   std::mt19937& random() { return random_; }
 
  private:
   std::mt19937 random_;
 };
 
-Bytes C(const Snapshot& snapshot) {
+Bytes C(const Snapshot& snapshot, const Forecast& forecast = {}) {
   PolicyParams params;
   params.rise_delay = seconds(0);
   params.rise_step = Permyriad{10000};
   params.dead_band = Permyriad{0};
-  return Decide(snapshot, params).capacity.additional;
+  return Decide(snapshot, params, forecast).capacity.additional;
 }
 
 template <typename Check>
@@ -111,6 +123,8 @@ TEST(CapacityProperty, LessAvailableNeverRaisesIt) {
     Snapshot worse = node;
     worse.host.available = Bytes(generator.Int(0, node.host.available->count()));
     EXPECT_LE(C(worse), C(node));
+    const Forecast forecast = generator.Knows(node);
+    EXPECT_LE(C(worse, forecast), C(node, forecast));
   });
 }
 
@@ -153,6 +167,8 @@ TEST(CapacityProperty, AMissingInputNeverRaisesIt) {
         break;
     }
     EXPECT_LE(C(blind), C(node));
+    const Forecast forecast = generator.Knows(node);
+    EXPECT_LE(C(blind, forecast), C(node, forecast));
   });
 }
 
@@ -161,13 +177,11 @@ TEST(CapacityProperty, MoreGrowthOrAWiderBufferNeverRaisesIt) {
   params.rise_delay = seconds(0);
   params.rise_step = Permyriad{10000};
   ForAllNodes([&](Generator& generator, const Snapshot& node) {
-    Forecast forecast;
-    for (std::size_t i = 0; i < node.vms.size(); ++i) {
-      forecast.vms.push_back({.observed = seconds(generator.Int(0, 100000)),
-                              .growth = Permyriad{generator.Int(0, 11500)},
-                              .reclaimed = Bytes::MiB(generator.Int(0, 8192))});
-    }
+    const Forecast forecast = generator.Knows(node);
     Forecast worse = forecast;
+    worse.together.observed -= std::min(worse.together.observed, seconds(generator.Int(0, 100000)));
+    worse.together.rise.value += generator.Int(0, 5000);
+    worse.together.high.value += generator.Int(0, 5000);
     for (Outlook& vm : worse.vms) {
       vm.growth.value += generator.Int(0, 5000);
       vm.observed -= std::min(vm.observed, seconds(generator.Int(0, 100000)));
@@ -177,6 +191,38 @@ TEST(CapacityProperty, MoreGrowthOrAWiderBufferNeverRaisesIt) {
     EXPECT_LE(Decide(node, params, worse).capacity.additional,
               Decide(node, params, forecast).capacity.additional);
   });
+}
+
+// Of what all are believed to claim, each has its part: never more than it does not hold, and
+// together no more than the largest of what each would claim by itself and what they lack to their
+// high.
+TEST(CapacityProperty, TheSumOfVmsLiesBetweenNothingAndAllTheyDoNotHold) {
+  bool less = false;
+  bool more = false;
+  ForAllNodes([&](Generator& generator, const Snapshot& node) {
+    Forecast forecast = generator.Knows(node);
+    const Plan plan = Decide(node, PolicyParams{}, forecast);
+    Bytes parts, held, ceilings;
+    for (std::size_t i = 0; i < node.vms.size(); ++i) {
+      EXPECT_GE(plan.vms[i].growth, Bytes());
+      EXPECT_LE(plan.vms[i].growth, RestOf(node.vms[i]));
+      parts += plan.vms[i].growth;
+      ceilings += CeilingOf(node.vms[i]);
+      held += node.vms[i].resident.value_or(Bytes());
+    }
+    const Bytes growth = plan.capacity.terms->growth;
+    EXPECT_LE(parts, growth);
+    EXPECT_LE(growth - parts, Bytes(static_cast<std::int64_t>(node.vms.size())));
+    forecast.together = {};
+    const Bytes apart = Decide(node, PolicyParams{}, forecast).capacity.terms->growth;
+    EXPECT_LE(growth, apart + ceilings) << "only by what they held before";
+    less = less || growth < apart;
+    more = more || growth > apart;
+    forecast.together.observed = seconds(86400);
+    EXPECT_LE(Decide(node, PolicyParams{}, forecast).capacity.terms->growth, apart)
+        << "who never held more together is never counted with more than each by itself";
+  });
+  EXPECT_TRUE(less && more);
 }
 
 // What is taken from one term is in no other: A falls by what a VM takes, and its claims fall.
@@ -192,11 +238,13 @@ TEST(CapacityProperty, EveryByteIsCountedOnce) {
     const Bytes taken = Bytes(generator.Int(0, std::min(room, *node.host.available).count()));
     *vm.resident += taken;
     *after.host.available -= taken;
-    const CapacityTerms then = *Decide(node, PolicyParams{}).capacity.terms;
-    const CapacityTerms now = *Decide(after, PolicyParams{}).capacity.terms;
+    const Forecast forecast = generator.Knows(node);
+    const CapacityTerms then = *Decide(node, PolicyParams{}, forecast).capacity.terms;
+    const CapacityTerms now = *Decide(after, PolicyParams{}, forecast).capacity.terms;
     EXPECT_EQ(now.bound_full + now.buffer, then.bound_full + then.buffer)
         << "what it claims of its promise was kept for it";
-    EXPECT_LE(now.bound + now.buffer, then.bound + then.buffer) << "and never frees anything";
+    EXPECT_LE(now.bound + now.buffer - now.recoverable, then.bound + then.buffer - then.recoverable)
+        << "and never frees anything, but for what may be swapped out";
   });
 }
 

@@ -13,6 +13,7 @@ PolicyParams Params() {
   params.overhead = {Bytes::MiB(128), Bytes()};
   params.reserve = Bytes();
   params.history_min = seconds(600);
+  params.ratio_cap = Permyriad{12500};
   params.rise_delay = seconds(0);
   params.rise_step = Permyriad{10000};
   return params;
@@ -104,6 +105,63 @@ TEST(Decide, WhoeverIsUnknownMayClaimAll) {
   EXPECT_EQ(growth([](VmState& vm) { vm.watched_since.reset(); }), 952);
   EXPECT_EQ(growth([](VmState& vm) { vm.resident.reset(); }), 1152);
   EXPECT_EQ(growth([](VmState& vm) { vm.resident = Bytes::MiB(2000); }), 0) << "above its promise";
+}
+
+// Three VMs of 1152 MiB that hold 200 MiB each, known for two days and seen to grow by 20 %.
+class DecideTogether : public testing::Test {
+ protected:
+  DecideTogether() {
+    for (std::size_t i = 0; i < node_.vms.size(); ++i) {
+      forecast_.vms.push_back(
+          {.observed = seconds(172800), .growth = Permyriad{2000}, .reclaimed = {}});
+    }
+    forecast_.together = {.observed = seconds(172800), .rise = {}, .high = {}};
+  }
+  std::int64_t Growth() const {
+    return Decide(node_, Params(), forecast_).capacity.terms->growth.mib();
+  }
+  Snapshot node_ = Full();
+  Forecast forecast_;
+};
+
+TEST_F(DecideTogether, TheyClaimNoMoreThanTheirSumRoseBy) {
+  EXPECT_EQ(Growth(), 0) << "they were watched for two days, and their sum never rose";
+  forecast_.together.rise = Permyriad{500};
+  EXPECT_EQ(Growth(), 172) << "5 % of 3456";
+  forecast_.together.rise = Permyriad{5000};
+  EXPECT_EQ(Growth(), 691) << "nor more than each by itself: 3 × 20 % of 1152";
+}
+
+TEST_F(DecideTogether, TheSumIsBelievedAsTheWatchGoesOn) {
+  forecast_.together.observed = seconds(0);
+  EXPECT_EQ(Growth(), 691);
+  forecast_.together.observed = seconds(43200);
+  EXPECT_EQ(Growth(), 345) << "half a day";
+}
+
+TEST_F(DecideTogether, TheyMayComeBackToTheirHigh) {
+  forecast_.together.high = Permyriad{5000};
+  const Plan plan = Decide(node_, Params(), forecast_);
+  EXPECT_EQ(plan.capacity.terms->growth.mib(), 1128) << "half of 3456, less 600";
+  EXPECT_EQ(plan.vms[0].growth.mib(), 376) << "each its part";
+  EXPECT_NE(plan.vms[0].reason.find("held more before"), std::string::npos);
+  forecast_.together.high = Permyriad{10000};
+  EXPECT_EQ(Growth(), 3 * 952) << "all that they do not hold";
+}
+
+TEST_F(DecideTogether, WhatNobodyWatchedYetIsKeptWhole) {
+  node_.vms[0].peak = Bytes::MiB(200);
+  node_.vms[1].spec.reclaim = Reclaim::kOff;
+  forecast_.vms[0].observed = seconds(900);
+  EXPECT_EQ(Growth(), 952 + 476) << "one is not believed; the other touched little in 15 minutes, "
+                                    "and half an hour is wanted of who comes to others";
+}
+
+TEST_F(DecideTogether, AVmOnReclaimedMemoryIsBelievedByAWholeHistory) {
+  for (VmState& vm : node_.vms) vm.reclaimed = Bytes::MiB(64);
+  EXPECT_EQ(Growth(), 0);
+  for (Outlook& vm : forecast_.vms) vm.observed = seconds(7199);
+  EXPECT_EQ(Growth(), 3 * 952) << "two hours are twelve horizons";
 }
 
 TEST(Decide, GrantedIsAlwaysPublished) {

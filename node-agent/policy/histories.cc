@@ -33,6 +33,7 @@ const Forecast& Histories::Observe(const Snapshot& snapshot, const PolicyParams&
   if (horizon != horizon_) {
     // What a VM grows by in another time says nothing of this one.
     vms_.clear();
+    together_ = {};
     horizon_ = horizon;
   }
   slot_length_ = milliseconds(horizon_) / kSlots;
@@ -57,6 +58,7 @@ const Forecast& Histories::Observe(const Snapshot& snapshot, const PolicyParams&
     outlook.reclaimed =
         history.reclaimed_a_slot * Permyriad{static_cast<std::int64_t>(kSlots) * 10000};
   }
+  forecast_.together = together_.Seen();
   forecast_.audit = audit_;
   if (vms_.size() > snapshot.vms.size()) ForgetTheAbsent(snapshot.at.boot);
   return forecast_;
@@ -82,7 +84,7 @@ void Histories::Turn(std::uint64_t slot) {
 void Histories::Close(std::uint64_t slot) {
   const auto length = std::chrono::duration_cast<seconds>(slot_length_);
   std::array<Bytes, kSlots> resident{}, held{};
-  Bytes resident_then, held_then, growth;
+  Bytes resident_then, held_then, growth, ceiling;
   bool any = false;
   for (auto& [id, history] : vms_) {
     GrowthWindow& window = history.window;
@@ -99,6 +101,7 @@ void Histories::Close(std::uint64_t slot) {
     resident_then += first.resident;
     held_then += first.held;
     growth += first.promised;
+    ceiling += history.ceiling;
     for (std::size_t i = 0; i < kSlots; ++i) {
       resident[i] += window.At(i).most_resident;
       held[i] += window.At(i).most_held;
@@ -107,6 +110,8 @@ void Histories::Close(std::uint64_t slot) {
   if (!any) return;
   const Bytes rose = std::max(*std::max_element(resident.begin(), resident.end()) - resident_then,
                               *std::max_element(held.begin(), held.end()) - held_then);
+  together_.Add(BootTime(slot_length_ * static_cast<std::int64_t>(slot + 1)), length,
+                ShareOf(rose, ceiling), ShareOf(held[slot % kSlots], ceiling));
   Judge(rose, growth, buffers_[(slot + 1) % kSlots]);
 }
 
@@ -193,9 +198,11 @@ void Histories::Promise(const Plan& plan) {
   }
 }
 
-void Histories::Restore(Vms vms, const PromiseAudit& audit, seconds horizon) {
+void Histories::Restore(Vms vms, const TogetherHistory& together, const PromiseAudit& audit,
+                        seconds horizon) {
   vms_ = std::move(vms);
   for (auto& [id, history] : vms_) history.restored = true;
+  together_ = together;
   audit_ = audit;
   horizon_ = horizon;
 }

@@ -11,6 +11,7 @@
 #include "node-agent/model/snapshot.h"
 #include "node-agent/policy/capacity.h"
 #include "node-agent/policy/growth.h"
+#include "node-agent/policy/together.h"
 
 namespace ullage::policy {
 
@@ -30,7 +31,8 @@ struct VmHistory {
   bool taken = false;     ///< memory was asked of it in this slot
 };
 
-/// The memory of the policy: how each VM grew, and whether what was kept for that was enough.
+/// The memory of the policy: how each VM grew, how all of them did together, and whether what was
+/// kept for that was enough.
 /// Its VMs are bounded; whoever was gone longest is forgotten first.
 class Histories {
  public:
@@ -44,9 +46,11 @@ class Histories {
 
   const PromiseAudit& audit() const { return audit_; }
   const Vms& vms() const { return vms_; }
+  const TogetherHistory& together() const { return together_; }
   seconds horizon() const { return horizon_; }
   /// What an earlier agent of this boot knew. Before the first Observe.
-  void Restore(Vms vms, const PromiseAudit& audit, seconds horizon);
+  void Restore(Vms vms, const TogetherHistory& together, const PromiseAudit& audit,
+               seconds horizon);
 
  private:
   void Turn(std::uint64_t slot);
@@ -59,6 +63,7 @@ class Histories {
   Vms vms_;
   std::vector<VmHistory*> present_;  // same order as the snapshot's; null: nothing was seen
   Forecast forecast_;
+  TogetherHistory together_;
   PromiseAudit audit_;
   seconds horizon_{};
   milliseconds slot_length_{1};
