@@ -43,7 +43,7 @@ struct PolicyParams {
   Permyriad growth{1000};           ///< g: share of L that each VM may claim within the horizon
   Permyriad buffer_of_host{500};    ///< B is at least this share of the host …
   Permyriad buffer_of_vm{4000};     ///< … and this share of the largest VM's unused promise
-  Permyriad ratio_cap{12500};       ///< K: Σ L stays below this share of the host
+  Permyriad ratio_cap{15000};       ///< K: Σ L stays below this share of the host
   Bytes quantum = Bytes::MiB(64);   ///< capacity is published in multiples of this
   seconds history_min{7200};        ///< a VM watched for less, in this epoch, may claim all
   Bound bound = Bound::kHorizon;
