@@ -56,7 +56,9 @@ std::optional<std::uint64_t> FaultsAMinute(const VmState& vm, const VmState* bef
   if (!major && !again) return {};
   // A refault that had to be read is a major fault, too: the larger of the two, not the sum.
   const std::uint64_t most = std::max(major.value_or(0), again.value_or(0));
-  return static_cast<std::uint64_t>(static_cast<Wide>(most) * 60000 / apart.count());
+  // A few pages in a tick that came early are no burst.
+  const auto over = std::max<milliseconds>(apart, seconds(1)).count();
+  return static_cast<std::uint64_t>(static_cast<Wide>(most) * 60000 / over);
 }
 
 void TakeCharge(VmState& vm, const ChargeSample& charge, const VmState* before) {

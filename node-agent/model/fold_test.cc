@@ -135,6 +135,9 @@ TEST(Fold, FaultsAreARateBetweenTwoTicksOfOneCgroup) {
   EXPECT_EQ(Fold(first, at(12, 1010, 80, 10), kOverhead).vms[0].faults_a_minute, 900u);
   EXPECT_FALSE(Fold(first, at(10, 1010, 80, 10), kOverhead).vms[0].faults_a_minute);
   EXPECT_FALSE(Fold(first, at(12, 5, 5, 11), kOverhead).vms[0].faults_a_minute);
+  Samples early = at(10, 1025, 50, 10);
+  early.at.boot += milliseconds(250);
+  EXPECT_EQ(Fold(first, early, kOverhead).vms[0].faults_a_minute, 1500u) << "25 pages, not 100";
 }
 
 TEST(Fold, WhatThePolicyRemembersOfAVmEndsWithItsEpoch) {

@@ -52,7 +52,10 @@ void Average(const VmState& vm, HybridState& state, BootTime now) {
   const auto then = static_cast<Wide>(state.missed_milli);
   const auto seen = std::min(static_cast<Wide>(vm.faults_a_minute.value_or(0)) * 1000, kMost);
   const Wide share = std::clamp<std::int64_t>(apart, 0, kMinute);
-  state.missed_milli = static_cast<std::uint64_t>(then + (seen - then) * share / kMinute);
+  // The rate of a shorter time is that of a whole second.
+  const Wide over = share > 0 ? std::max<Wide>(share, 1000) : 0;
+  const Wide average = then + (seen * over - then * share) / kMinute;
+  state.missed_milli = static_cast<std::uint64_t>(std::min(average, kMost));
 }
 
 // Why a hybrid VM is only looked at for now; empty: it is not.
