@@ -34,7 +34,7 @@ struct LeasedLimit {
 /// Where one VM stands between giving and taking: what the policy carries from tick to tick.
 struct HybridState {
   std::optional<Bytes> balloon_wish;   ///< what the balloon is to leave to the guest; absent: all
-  std::optional<Bytes> held_at_step;   ///< R when the last balloon step was asked for
+  std::optional<Bytes> held_at_step;   ///< R and what is in swap, at the last balloon step
   std::optional<BootTime> stepped_at;  ///< when that was
   std::uint32_t idle_steps = 0;        ///< steps in a row after which R did not fall
   std::optional<BootTime> gave_up_at;  ///< the balloon made no progress; tried again later

@@ -12,6 +12,7 @@ namespace {
 // A guest that follows its balloon shows it within 5 s (xapi's squeezed waits as long); a little
 // less, so that a tick that comes early does not cost a whole period.
 constexpr milliseconds kBalloonEvery{4500};
+constexpr milliseconds kLastLook{3500};  // a tick sooner: who does not follow is known within 15 s
 constexpr milliseconds kPageOutEvery{5500};  // Senpai: 6 s
 constexpr std::uint32_t kIdleSteps = 3;
 constexpr seconds kGaveUpFor{600};
@@ -28,6 +29,12 @@ constexpr Permyriad kLimitRoom{10200};   // of R
 constexpr Permyriad kLimitLower{9800};   // a limit follows R down when it falls below this
 constexpr Permyriad kSwapReserve{1000};  // of all swap: for those who are not asked
 constexpr Permyriad kGuestReserve{500};  // of its memory, that a balloon leaves usable
+
+// What a balloon makes smaller. Memory that went to swap meanwhile, by a probe's marks or a limit,
+// is not the guest's doing.
+Bytes HeldAnywhere(const VmState& vm) {
+  return *vm.resident + std::max(vm.swapped.value_or(Bytes()), Bytes());
+}
 
 // The balloon's wish is kept apart from "all": absent says that nothing is asked of the guest.
 void Wish(HybridState& state, const VmState& vm, Bytes leave) {
@@ -77,10 +84,11 @@ HybridSteps::Balloon HybridSteps::JudgeBalloon(Seat& seat) {
     state.held_at_step.reset();
     return Balloon::kStep;
   }
-  if (Within(state.stepped_at, now_, kBalloonEvery)) return Balloon::kWait;
+  const bool last = state.idle_steps + 1 >= kIdleSteps;
+  if (Within(state.stepped_at, now_, last ? kLastLook : kBalloonEvery)) return Balloon::kWait;
   if (!state.held_at_step) return Balloon::kStep;
   const Bytes progress = std::max(seat.vm->spec.guest_memory * Permyriad{50}, kLeast);
-  const bool fell = *seat.vm->resident + progress <= *state.held_at_step;
+  const bool fell = HeldAnywhere(*seat.vm) + progress <= *state.held_at_step;
   state.idle_steps = fell ? 0 : state.idle_steps + 1;
   if (state.idle_steps < kIdleSteps) return Balloon::kStep;
   GiveUpBalloon(seat);
@@ -116,7 +124,7 @@ HybridSteps::Step HybridSteps::StepBalloon(Seat& seat, Bytes wanted) {
   if (leave + kLeast > base) {
     // It should hold no more than its floor. Judged like a step: after three it counts as given up.
     state.stepped_at = now_;
-    state.held_at_step = vm.resident;
+    state.held_at_step = HeldAnywhere(vm);
     return Step::kWaits;
   }
   if (vm.guest.usable) {
@@ -126,7 +134,7 @@ HybridSteps::Step HybridSteps::StepBalloon(Seat& seat, Bytes wanted) {
   }
   Wish(state, vm, leave);
   state.stepped_at = now_;
-  state.held_at_step = vm.resident;
+  state.held_at_step = HeldAnywhere(vm);
   Add(Action::Kind::kSetBalloon, seat, leave,
       "its balloon leaves it " + InMiB(leave) + ": it holds " + InMiB(*vm.resident) +
           ", and of hybrid VMs its memory is of the least value");
