@@ -94,7 +94,7 @@ void StartLog(const agent::Config& config) {
   spdlog::flush_on(spdlog::level::info);
 }
 
-// The host may run short between two ticks. True when a signal came.
+// The host may run short between two ticks, or have enough again. True when a signal came.
 bool RestUntil(BootTime& next, agent::Agent& agent, const host::Clock& clock,
                const sigset_t& signals) {
   constexpr milliseconds kBetweenLooks{250};
@@ -104,7 +104,7 @@ bool RestUntil(BootTime& next, agent::Agent& agent, const host::Clock& clock,
       return true;
     const BootTime now = clock.Now().boot;
     if (now >= next) return false;
-    if (!agent.HostIsShort()) continue;
+    if (!agent.HostHasTurned()) continue;
     next = now;
     return false;
   }

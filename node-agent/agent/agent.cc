@@ -88,11 +88,16 @@ Mode Agent::Allowed(const NodeSample* node) const {
 }
 
 // By the terms of the last tick: its buffer is what the host has to keep.
-bool Agent::HostIsShort() {
+bool Agent::HostHasTurned() {
+  constexpr Permyriad kPlenty{12500};
   const auto& terms = last_->plan.capacity.terms;
-  if (!terms || terms->available < terms->buffer) return false;
+  if (!terms) return false;
   const auto available = parts_.sources.LookAtHost();
-  return available && *available - reserve_ < terms->buffer;
+  if (!available) return false;
+  const Bytes left = *available - reserve_;
+  // What was taken is given back as soon as there is enough: a guest may wait for it.
+  if (terms->available < terms->buffer) return left >= terms->buffer * kPlenty;
+  return left < terms->buffer;
 }
 
 void Agent::WishNothing() {

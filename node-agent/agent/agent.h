@@ -41,9 +41,9 @@ class Agent {
   /// What the policy remembers, for whoever keeps it in a file.
   policy::Histories& histories() { return policy_.histories(); }
 
-  /// Whether the host has become short since the last tick, that saw no such thing: a cheap look,
-  /// so that the next tick need not wait for its time.
-  bool HostIsShort();
+  /// Whether the host has become short since the last tick, or has plenty again where that saw it
+  /// short: a cheap look, so that the next tick need not wait for its time.
+  bool HostHasTurned();
 
   /// From now on no guest is to be set to anything, and nothing to be taken. Ticks that follow put
   /// back what was set; true while there is something left that they can.

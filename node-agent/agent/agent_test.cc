@@ -157,15 +157,19 @@ TEST_F(AgentTest, WhatAnEarlierAgentTookIsGivenBack) {
   EXPECT_FALSE(agent_->Restores());
 }
 
-TEST_F(AgentTest, SeesBetweenTwoTicksThatTheHostRunsShort) {
-  EXPECT_FALSE(agent_->HostIsShort()) << "nothing is known yet";
+TEST_F(AgentTest, SeesBetweenTwoTicksThatTheHostRunsShortOrNoLonger) {
+  EXPECT_FALSE(agent_->HostHasTurned()) << "nothing is known yet";
   AddVm("a", 7, 300);
   Tick();
-  EXPECT_FALSE(agent_->HostIsShort());
+  EXPECT_FALSE(agent_->HostHasTurned());
   tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 0 kB\nMemAvailable: 40000 kB\n");
-  EXPECT_TRUE(agent_->HostIsShort());
+  EXPECT_TRUE(agent_->HostHasTurned());
   Tick();
-  EXPECT_FALSE(agent_->HostIsShort()) << "the tick knows: no second one in between";
+  EXPECT_FALSE(agent_->HostHasTurned()) << "the tick knows: no second one in between";
+  tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 0 kB\nMemAvailable: 2924544 kB\n");
+  EXPECT_TRUE(agent_->HostHasTurned()) << "and that it has enough again";
+  Tick();
+  EXPECT_FALSE(agent_->HostHasTurned());
 }
 
 TEST_F(AgentTest, MemoryThatComesBackBecomesAnExtraVm) {

@@ -257,11 +257,19 @@ void Hybrid::Draw(Bytes missing) {
 // Nobody is short.
 void Hybrid::Rest() {
   const CapacityTerms& terms = *plan_.capacity.terms;
-  const bool plenty = plan_.squeeze == Squeeze::kNone && terms.available >= terms.buffer * kPlenty;
+  // The first help at once: nobody but the guest knows that a balloon is what it waits for. Whoever
+  // has none may take as much at any time; and so no guest's word moves another's share.
+  Bytes spare = terms.available - terms.buffer * kPlenty;
+  const bool plenty = plan_.squeeze == Squeeze::kNone && spare >= Bytes();
   const auto& pressure = snapshot_.host.pressure_some_avg10;
   const bool calm = !pressure || *pressure <= rules_.pressure;
+  for (auto seat = seats_.rbegin(); plenty && seat != seats_.rend(); ++seat) {
+    if (!seat->acts || seat->needy) continue;
+    const Bytes help = std::min(Help(*seat->vm), spare);
+    steps_.DeflateAtRest(*seat, help);
+    spare -= help;
+  }
   for (Seat& seat : seats_) {
-    if (plenty && !seat.needy) steps_.DeflateSlowly(seat);
     if (calm) steps_.PageOutCold(seat);
   }
 }

@@ -246,9 +246,11 @@ void HybridSteps::Deflate(Seat& seat, Bytes most, const std::string& why) {
   Add(Action::Kind::kSetBalloon, seat, leave, "its balloon leaves it " + InMiB(leave) + ": " + why);
 }
 
-void HybridSteps::DeflateSlowly(Seat& seat) {
-  if (!seat.acts || Within(seat.state->stepped_at, now_, kBalloonEvery)) return;
-  Deflate(seat, std::max(seat.vm->spec.guest_memory * kBalloonStep, kLeast),
+void HybridSteps::DeflateAtRest(Seat& seat, Bytes spare) {
+  // A step that filled it is no reason to wait: growing is never delayed.
+  const bool emptied = !seat.state->held_at_step;
+  if (!seat.acts || (emptied && Within(seat.state->stepped_at, now_, kBalloonEvery))) return;
+  Deflate(seat, std::max({seat.vm->spec.guest_memory * kBalloonStep, spare, kLeast}),
           "the host has enough again");
 }
 

@@ -47,8 +47,8 @@ class HybridSteps {
   /// What it has in swap, ahead of its faults; at most once a minute. How much, 0 for none.
   Bytes Fetch(Seat& seat, Bytes most);
   void Deflate(Seat& seat, Bytes most, const std::string& why);
-  /// A little of its balloon, at the pace at which balloons are filled.
-  void DeflateSlowly(Seat& seat);
+  /// `spare` of its balloon, and at least a little, at the pace at which balloons are filled.
+  void DeflateAtRest(Seat& seat, Bytes spare);
   /// Everything of ours is undone: it is no longer ours to shrink.
   void Release(Seat& seat, const std::string& why);
 

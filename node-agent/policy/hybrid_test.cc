@@ -258,6 +258,21 @@ TEST(Hybrid, BalloonsAreEmptiedOnceThereIsPlenty) {
   EXPECT_FALSE(host.snapshot.vms[0].hybrid.balloon_wish.has_value()) << "all is the guest's again";
 }
 
+TEST(Hybrid, TheFirstHelpComesAtOnceWhenTheHostHasEnoughAgain) {
+  HybridHost host;
+  for (const char* id : {"a", "b"}) host.Add(id, 700);
+  host.left = Bytes::MiB(600);
+  host.Tick();
+  for (const char* id : {"a", "b"}) host.vm(id).hybrid.balloon_wish = Bytes::MiB(500);
+  host.left = Bytes::MiB(1250 + 256 + 100);
+  host.Tick();
+  EXPECT_EQ(host.Of(Kind::kSetBalloon, "b")->amount.mib(), 756);
+  EXPECT_EQ(host.Of(Kind::kSetBalloon, "a")->amount.mib(), 600)
+      << "what is left beyond plenty, though it was filled a second ago";
+  host.Tick();
+  EXPECT_TRUE(host.plan.actions.empty()) << "the next in 5 s";
+}
+
 TEST(Hybrid, WhoeverIsNoLongerOursGetsAllBack) {
   for (const bool leaves : {true, false}) {
     HybridHost host;
