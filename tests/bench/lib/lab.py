@@ -227,25 +227,38 @@ class Stream:
     def _read(self):
         for line in self.process.stdout:
             at = time.monotonic()
-            vms = {vm["name"]: vm for vm in json.loads(line).get("vms", [])}
+            snapshot = json.loads(line)
+            snapshot["vms"] = {vm["name"]: vm for vm in snapshot.get("vms", [])}
             with self.news:
-                self.lines.append((at, vms))
+                self.lines.append((at, snapshot))
                 self.news.notify_all()
 
     def last(self, name, before):
         """What the last line before that moment said of this VM."""
         with self.news:
-            return [vms[name] for at, vms in self.lines if at < before and name in vms][-1]
+            return [one["vms"][name] for at, one in self.lines if at < before and name in one["vms"]][-1]
 
-    def first(self, name, after, true_of, patience):
-        """When the first line after that moment came whose VM is so; None: not in time."""
-        deadline = after + patience
+    def since(self, after, true_of, patience):
+        """The first line after that moment whose snapshot is so, and when it came; None: not in time."""
+        deadline = max(after, time.monotonic()) + patience
         with self.news:
             while True:
-                for at, vms in self.lines:
-                    if at >= after and name in vms and true_of(vms[name]):
-                        return at
+                for at, snapshot in self.lines:
+                    if at >= after and true_of(snapshot):
+                        return at, snapshot
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
                 self.news.wait(left)
+
+    def wait(self, true_of, patience, what, after=None):
+        """The same, from now on if nothing else is said; an error if none comes."""
+        found = self.since(time.monotonic() if after is None else after, true_of, patience)
+        if found is None:
+            raise BenchError(what)
+        return found
+
+    def first(self, name, after, true_of, patience):
+        """When the first line after that moment came whose VM is so; None: not in time."""
+        found = self.since(after, lambda one: name in one["vms"] and true_of(one["vms"][name]), patience)
+        return found[0] if found else None
