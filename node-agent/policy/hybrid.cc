@@ -143,6 +143,7 @@ void Hybrid::SitDown() {
                      ? "it holds no more than its floor, " + InMiB(seat.floor)
                      : "nothing is asked of it; its floor is " + InMiB(seat.floor);
     if (seat.acts) steps_.Upkeep(seat);
+    if (!seat.needy) steps_.Relieve(seat);
     seats_.push_back(seat);
   }
   std::sort(seats_.begin(), seats_.end(),

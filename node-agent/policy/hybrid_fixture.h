@@ -34,6 +34,8 @@ class HybridHost {
     vm.resident = Bytes::MiB(held_mib);
     vm.faults_a_minute = 0;
     vm.proof.balloon = true;
+    vm.guest.usable = vm.spec.guest_memory;
+    vm.hybrid.held_last = vm.resident;
     vm.run = Run::kRunning;
     vm.answered_at = kStart;
     return vm;

@@ -21,6 +21,11 @@ constexpr seconds kSeries{60};  // an older step says nothing about the next
 constexpr seconds kLimitComes{30};
 constexpr seconds kGuestSwapped{60};
 constexpr seconds kFetchEvery{60};
+// What a guest says of itself is a few seconds old, and a program fills it within one: while it
+// grows, nobody knows what a balloon may leave it.
+constexpr seconds kGrewLately{10};
+constexpr seconds kBoots{60};
+constexpr Permyriad kGrows{50};
 constexpr Bytes kLeast = Bytes::MiB(1);
 constexpr Permyriad kBalloonStep{500};
 constexpr Permyriad kHurry{500};         // of R a step, where the host is short
@@ -29,6 +34,8 @@ constexpr Permyriad kLimitRoom{10200};   // of R
 constexpr Permyriad kLimitLower{9800};   // a limit follows R down when it falls below this
 constexpr Permyriad kSwapReserve{1000};  // of all swap: for those who are not asked
 constexpr Permyriad kGuestReserve{500};  // of its memory, that a balloon leaves usable
+constexpr Permyriad kGuestShort{250};    // below which it gets some of its balloon back
+constexpr Permyriad kRelief{1000};       // of its memory, at once
 
 // What a balloon makes smaller. Memory that went to swap meanwhile, by a probe's marks or a limit,
 // is not the guest's doing.
@@ -71,12 +78,17 @@ void HybridSteps::Upkeep(Seat& seat) const {
   if (state.limit_wish && !vm.leased && !Within(state.limited_at, now_, kLimitComes)) {
     state.limit_wish.reset();
   }
+  const Bytes noise = std::max(vm.spec.guest_memory * kGrows, kLeast);
+  const Bytes held = HeldAnywhere(vm);
+  if (!state.held_last || held > *state.held_last + noise) state.grew_at = now_;
+  state.held_last = held;
 }
 
 HybridSteps::Balloon HybridSteps::JudgeBalloon(Seat& seat) {
   HybridState& state = *seat.state;
   if (!seat.vm->proof.balloon.value_or(false)) return Balloon::kNo;
   if (Within(state.gave_up_at, now_, kGaveUpFor)) return Balloon::kNo;
+  if (Within(state.grew_at, now_, kGrewLately)) return Balloon::kNo;
   const bool series = !state.gave_up_at && Within(state.stepped_at, now_, kSeries);
   state.gave_up_at.reset();
   if (!series) {
@@ -127,6 +139,8 @@ HybridSteps::Step HybridSteps::StepBalloon(Seat& seat, Bytes wanted) {
     state.held_at_step = HeldAnywhere(vm);
     return Step::kWaits;
   }
+  // Nobody else knows what it can do without, and one that boots does not say yet.
+  if (!vm.guest.usable && Within(vm.watched_since, now_, kBoots)) return Step::kWaits;
   if (vm.guest.usable) {
     const Bytes usable = std::max(*vm.guest.usable - all * kGuestReserve, Bytes());
     if (usable < left - leave) leave = left - usable;
@@ -244,6 +258,13 @@ void HybridSteps::Deflate(Seat& seat, Bytes most, const std::string& why) {
   state.held_at_step.reset();
   state.idle_steps = 0;
   Add(Action::Kind::kSetBalloon, seat, leave, "its balloon leaves it " + InMiB(leave) + ": " + why);
+}
+
+void HybridSteps::Relieve(Seat& seat) {
+  const VmState& vm = *seat.vm;
+  const Bytes all = vm.spec.guest_memory;
+  if (!seat.acts || !vm.guest.usable || *vm.guest.usable >= all * kGuestShort) return;
+  Deflate(seat, std::max(all * kRelief, kLeast), "its guest says that it runs out");
 }
 
 void HybridSteps::DeflateAtRest(Seat& seat, Bytes spare) {

@@ -32,7 +32,7 @@ class HybridSteps {
 
   HybridSteps(const Snapshot& snapshot, const HybridParams& rules, Plan& plan);
 
-  /// Limits that another writer took, or that never came to stand.
+  /// Limits that another writer took, or that never came to stand; whether it grows.
   void Upkeep(Seat& seat) const;
 
   /// Takes up to `wanted`: by its balloon, where that makes no progress by paging out.
@@ -47,6 +47,9 @@ class HybridSteps {
   /// What it has in swap, ahead of its faults; at most once a minute. How much, 0 for none.
   Bytes Fetch(Seat& seat, Bytes most);
   void Deflate(Seat& seat, Bytes most, const std::string& why);
+  /// A part of its balloon, where its guest says that it is about to run out: it would kill a
+  /// program for what the host has taken. Its word can win it no more than its own memory.
+  void Relieve(Seat& seat);
   /// `spare` of its balloon, and at least a little, at the pace at which balloons are filled.
   void DeflateAtRest(Seat& seat, Bytes spare);
   /// Everything of ours is undone: it is no longer ours to shrink.

@@ -147,6 +147,68 @@ TEST(Hybrid, ABalloonLeavesTheGuestWhatItCannotGive) {
   EXPECT_NE(host.Of(Kind::kPageOut, "a"), nullptr) << "the host takes the rest";
 }
 
+TEST(Hybrid, ABalloonIsNotFilledWhileItsGuestGrows) {
+  HybridHost host;
+  VmState& vm = host.Add("a", 400);
+  vm.guest.usable = Bytes::MiB(900);  // of a while ago
+  host.Tick();
+  host.left = Bytes::MiB(600);
+  for (int held = 500; held <= 900; held += 100) {
+    *host.vm("a").resident = Bytes::MiB(held);
+    host.Tick();
+    EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr) << "a program may need the rest next";
+  }
+  for (int i = 0; i < 9; ++i) {
+    host.Tick();
+    EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr);
+  }
+  host.Tick();
+  EXPECT_NE(host.Of(Kind::kSetBalloon, "a"), nullptr);
+}
+
+TEST(Hybrid, ABalloonIsNotFilledWhileItsGuestBootsAndSaysNothing) {
+  HybridHost host;
+  VmState& vm = host.Add("a", 900);
+  vm.guest.usable.reset();
+  vm.watched_since = host.snapshot.at.boot;
+  host.left = Bytes::MiB(600);
+  host.Tick();
+  EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr);
+  EXPECT_NE(host.Of(Kind::kPageOut, "a"), nullptr) << "the host takes what it can";
+  host.Tick(seconds(60));
+  EXPECT_NE(host.Of(Kind::kSetBalloon, "a"), nullptr) << "it will not say, but may follow";
+}
+
+TEST(Hybrid, AGuestThatHasJustComeKeepsItsBalloonEmpty) {
+  HybridHost host;
+  host.Add("a", 900).hybrid.held_last.reset();
+  host.left = Bytes::MiB(600);
+  for (int i = 0; i < 10; ++i) {
+    host.Tick();
+    EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr) << "it boots, and says what it had then";
+  }
+  host.Tick();
+  EXPECT_NE(host.Of(Kind::kSetBalloon, "a"), nullptr);
+}
+
+TEST(Hybrid, AGuestThatRunsOutGetsItsBalloonBack) {
+  HybridHost host;
+  host.Add("a", 900).guest.usable = Bytes::MiB(500);
+  host.left = Bytes::MiB(600);
+  host.Tick();
+  ASSERT_EQ(host.vm("a").hybrid.balloon_wish, Bytes::MiB(850));
+  host.vm("a").guest.usable = Bytes::MiB(25);
+  host.Tick();
+  EXPECT_EQ(host.vm("a").hybrid.balloon_wish, Bytes::MiB(850)) << "that is enough still";
+  host.vm("a").guest.usable = Bytes::MiB(24);
+  host.Tick();
+  EXPECT_EQ(host.vm("a").hybrid.balloon_wish, Bytes::MiB(950));
+  host.Tick();
+  EXPECT_EQ(host.vm("a").hybrid.balloon_wish, std::nullopt);
+  host.Tick();
+  EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr) << "it has all it was promised";
+}
+
 TEST(Hybrid, LimitsTheGreedyOnlyWhenItIsNearlyTooLate) {
   HybridHost host;
   host.Add("a", 900);
