@@ -205,7 +205,9 @@ def hold(load, runs):
     return took
 
 
-# A balloon that nobody fills.
+# A balloon that nobody fills. A guest that says nothing is not asked in its first minute.
+
+BOOTS = 65  # s
 
 def give_up(load):
     with Host(SHORT_HOST_MIB, load) as host:
@@ -213,6 +215,7 @@ def give_up(load):
         with Agent(host.lab, POLICY) as agent, Stream(agent) as stream, Tenant(host.cgroup) as tenant:
             _, now = stream.wait(lambda one: "resident" in about(one), 30, "what it holds is unknown")
             uuid = about(now)["uuid"]
+            time.sleep(BOOTS)
             begun = short_by(tenant, stream, 0.45)
             wished, _ = stream.wait(lambda one: any(act["kind"] == "set-balloon" for act in acts(one, uuid)), 60,
                                     "its balloon is not asked for", begun)
