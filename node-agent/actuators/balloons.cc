@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "node-agent/model/find.h"
 #include "node-agent/model/human.h"
 
 namespace ullage::actuators {
@@ -13,19 +14,8 @@ constexpr seconds kAskAgain{5};
 
 }  // namespace
 
-Bytes LeastMemory(const VmSpec& spec, Permyriad share) {
-  return spec.min_memory.value_or(spec.guest_memory * share);
-}
-
 bool MayTakeFrom(const VmState& vm) {
   return vm.spec.reclaim == Reclaim::kHybrid && vm.exempt.empty() && !vm.leaving;
-}
-
-const VmState* FindVm(const Snapshot& snapshot, const std::string& id) {
-  const auto at = std::lower_bound(
-      snapshot.vms.begin(), snapshot.vms.end(), id,
-      [](const VmState& vm, const std::string& wanted) { return vm.spec.id.value < wanted; });
-  return at == snapshot.vms.end() || at->spec.id.value != id ? nullptr : &*at;
 }
 
 bool KnowsWhoRuns(const Snapshot& snapshot) {
@@ -41,7 +31,7 @@ std::vector<Outcome> Balloons::Apply(const Snapshot& snapshot, const Plan& plan,
   std::vector<Outcome> outcomes;
   for (const Action& action : plan.actions) {
     if (action.kind != Action::Kind::kSetBalloon) continue;
-    const VmState* vm = FindVm(snapshot, action.id.value);
+    const VmState* vm = FindById(snapshot.vms, action.id);
     outcomes.push_back(One(vm, action, may_take, snapshot.at.boot));
   }
   GiveBack(snapshot, may_take, outcomes);
@@ -102,7 +92,7 @@ void Balloons::GiveBack(const Snapshot& snapshot, bool may_take, std::vector<Out
   const BootTime now = snapshot.at.boot;
   std::set<std::string> settled;
   for (const auto& [id, was] : book_.leases().balloons) {
-    const VmState* vm = FindVm(snapshot, id);
+    const VmState* vm = FindById(snapshot.vms, VmId{id});
     if (vm == nullptr || vm->bound_only) {
       if (KnowsWhoRuns(snapshot)) settled.insert(id);  // a balloon ends with its QEMU
       continue;

@@ -39,13 +39,8 @@ class Balloons {
   std::map<std::string, BootTime> asked_back_;  ///< … and for all
 };
 
-/// m: what a VM is never taken below: its owner's word, else this share of its memory.
-Bytes LeastMemory(const VmSpec& spec, Permyriad share);
-
 /// Whether its owner allows that memory is taken from it, and nothing speaks against it now.
 bool MayTakeFrom(const VmState& vm);
-/// The VM of that id; null: there is none.
-const VmState* FindVm(const Snapshot& snapshot, const std::string& id);
 /// Whether a VM that is not in `snapshot` has ended for certain.
 bool KnowsWhoRuns(const Snapshot& snapshot);
 

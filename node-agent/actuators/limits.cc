@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "node-agent/actuators/balloons.h"
+#include "node-agent/model/find.h"
 #include "node-agent/model/human.h"
 
 namespace ullage::actuators {
@@ -102,7 +103,7 @@ Outcome Limits::One(const Snapshot& snapshot, const Action& action, bool may_tak
     }
     return {action, State::kQueued, ""};  // Settle does it, in this very tick
   }
-  const VmState* vm = FindVm(snapshot, action.id.value);
+  const VmState* vm = FindById(snapshot.vms, action.id);
   if (vm == nullptr) return {action, State::kFailed, "no such VM"};
   if (!MayTakeFrom(*vm))
     return {action, State::kSkipped, "its owner did not allow it, or it is leaving"};
@@ -197,7 +198,7 @@ void Limits::LiftSwap(const Snapshot& snapshot, bool may_take, std::vector<Outco
 void Limits::Settle(const Snapshot& snapshot, bool may_take, std::vector<Outcome>& outcomes) {
   std::set<Key> settled;
   for (const auto& [key, value] : parts_.book.leases().values) {
-    const VmState* vm = FindVm(snapshot, key.first);
+    const VmState* vm = FindById(snapshot.vms, VmId{key.first});
     // Who is not there for certain is asked again by its cgroup, in the next tick.
     const bool keeps = vm == nullptr ? !KnowsWhoRuns(snapshot) : MayTakeFrom(*vm);
     if (may_take && keeps && !unwanted_.contains(key)) continue;

@@ -7,6 +7,7 @@
 #include "node-agent/actuators/balloons.h"
 #include "node-agent/kube/backoff.h"
 #include "node-agent/kube/threads.h"
+#include "node-agent/model/find.h"
 
 namespace ullage::actuators {
 namespace {
@@ -42,7 +43,7 @@ void Mover::Stop() { thread_.request_stop(); }
 // What the policy knew when it chose, asked once more of the same snapshot: an eviction is the one
 // thing here that cannot be undone.
 std::optional<std::string> Mover::WhyNot(const Snapshot& snapshot, const Order& order) const {
-  const VmState* vm = FindVm(snapshot, order.action.id.value);
+  const VmState* vm = FindById(snapshot.vms, order.action.id);
   if (vm == nullptr) return "no such VM";
   if (!snapshot.node->fault.empty()) return "the API server is away";
   if (!vm->exempt.empty() || vm->spec.reclaim == Reclaim::kOff) return "it is left alone";

@@ -3,6 +3,7 @@
 
 #include <iterator>
 
+#include "node-agent/model/find.h"
 #include "node-agent/model/human.h"
 
 namespace ullage::actuators {
@@ -58,7 +59,7 @@ Outcome Taker::Page(const Snapshot& snapshot, const Action& action, bool may_tak
                   : "would page out " + Human(action.amount) + ": only in mode reclaim"};
   }
   if (paging_ == nullptr) return {action, State::kSkipped, "nobody pages out here"};
-  const VmState* vm = FindVm(snapshot, action.id.value);
+  const VmState* vm = FindById(snapshot.vms, action.id);
   if (vm == nullptr) return {action, State::kFailed, "no such VM"};
   if (!MayTakeFrom(*vm)) {
     return {action, State::kSkipped, "its owner did not allow it, or it is leaving"};

@@ -4,25 +4,15 @@
 #include <algorithm>
 
 #include "node-agent/model/discard.h"
+#include "node-agent/model/find.h"
 
 namespace ullage {
 namespace {
 
-// By the order of a snapshot's VMs.
-auto Place(auto& vms, const VmId& id) {
-  return std::lower_bound(vms.begin(), vms.end(), id,
-                          [](const VmState& vm, const VmId& other) { return vm.spec.id < other; });
-}
-
-const VmState* Find(const std::vector<VmState>& vms, const VmId& id) {
-  const auto at = Place(vms, id);
-  return at != vms.end() && at->spec.id == id ? &*at : nullptr;
-}
-
 // The VM of this id among `vms`, put in where it is not; whether it was put in. They come in their
 // order, so it mostly goes to the end.
 std::pair<VmState&, bool> FindOrAdd(std::vector<VmState>& vms, const VmId& id) {
-  const auto at = vms.empty() || vms.back().spec.id < id ? vms.end() : Place(vms, id);
+  const auto at = vms.empty() || vms.back().spec.id < id ? vms.end() : PlaceOf(vms, id);
   if (at != vms.end() && at->spec.id == id) return {*at, false};
   return {*vms.emplace(at), true};
 }
@@ -181,7 +171,7 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
     WorkingSet working_set = std::move(sample.working_set);
     VmState& vm = FindOrAdd(vms, id).first;
     vm = FromQemu(std::move(sample), overhead);
-    const VmState* old = Find(previous.vms, id);
+    const VmState* old = FindById(previous.vms, id);
     const bool known = old != nullptr && old->epoch == vm.epoch && old->watched_since;
     vm.watched_since = known ? old->watched_since : samples.at.boot;
     TakeCharge(vm, charge, old);
@@ -203,13 +193,12 @@ Snapshot Fold(const Snapshot& previous, Samples samples, const Overhead& overhea
   }
   if (samples.node) {
     for (const VmiSample& vmi : samples.node->vmis) {
-      const auto vm = Place(vms, vmi.spec.id);
-      if (vm != vms.end() && vm->spec.id == vmi.spec.id) TakeVmi(*vm, vmi);
+      if (VmState* vm = FindById(vms, vmi.spec.id)) TakeVmi(*vm, vmi);
     }
   }
 
   for (VmState& vm : vms) {
-    vm.kept = WatchKept(Find(previous.vms, vm.spec.id), vm, samples.at.boot);
+    vm.kept = WatchKept(FindById(previous.vms, vm.spec.id), vm, samples.at.boot);
     if (vm.exempt.empty()) vm.exempt = WhyKept(vm.kept, samples.at.boot);
   }
 

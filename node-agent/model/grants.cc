@@ -3,20 +3,19 @@
 
 #include <map>
 
+#include "node-agent/model/find.h"
+
 namespace ullage {
 
 std::vector<Grant> GrantsOf(const NodeSample& node) {
-  std::map<VmId, const VmiSample*> vmis;
-  for (const VmiSample& vmi : node.vmis) vmis[vmi.spec.id] = &vmi;
   std::map<VmId, Grant> grants;
   for (const PodSample& pod : node.pods) {
     if (!pod.vmi) continue;
     auto [at, fresh] = grants.try_emplace(*pod.vmi);
     Grant& grant = at->second;
     if (fresh) {
-      const auto vmi = vmis.find(*pod.vmi);
-      if (vmi != vmis.end()) {
-        grant.spec = vmi->second->spec;
+      if (const VmiSample* vmi = FindById(node.vmis, *pod.vmi)) {
+        grant.spec = vmi->spec;
       } else {
         grant.spec.id = *pod.vmi;
         grant.spec.name = pod.name_space + '/' + pod.name;

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "node-agent/host/text.h"
+#include "node-agent/model/find.h"
 #include "node-agent/publishers/node_resource.h"
 #include "node-agent/publishers/rfc3339.h"
 #include "node-agent/publishers/vm_view.h"
@@ -66,7 +67,7 @@ std::string HintingOff(const VmiSample& vmi, const Snapshot& snapshot) {
   if (!vmi.hints_off.empty()) {
     return "Memory that the guest frees does not come back to the node: " + vmi.hints_off;
   }
-  const VmState* vm = FindVm(snapshot, vmi.spec.id);
+  const VmState* vm = FindById(snapshot.vms, vmi.spec.id);
   if (vm == nullptr) return "";
   switch (vm->hinting) {
     case Hinting::kNoBalloon:
@@ -279,7 +280,7 @@ void EventWriter::Forget(const Report& report, const std::set<std::string>& pres
   for (auto at = known_.begin(); at != known_.end();) {
     const bool here = present.contains(at->first);
     if (!here) at->second.holds = false;
-    const bool stays = here || (node && FindVmi(*node, VmId{at->second.uid}) != nullptr);
+    const bool stays = here || (node && FindById(node->vmis, VmId{at->second.uid}) != nullptr);
     at = stays ? std::next(at) : known_.erase(at);
   }
 }

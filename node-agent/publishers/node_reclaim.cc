@@ -7,6 +7,7 @@
 
 #include "node-agent/host/text.h"
 #include "node-agent/kube/quantity.h"
+#include "node-agent/model/find.h"
 #include "node-agent/publishers/moved.h"
 #include "node-agent/publishers/proto_view.h"
 #include "node-agent/publishers/rfc3339.h"
@@ -67,7 +68,7 @@ std::vector<Named> ThatMatterMost(const Report& report) {
   std::vector<Named> named;
   for (const auto& [trouble, promised, index] : ranks) {
     if (named.size() == kMostVms) break;
-    const VmiSample* vmi = FindVmi(*report.snapshot.node, vms[index].spec.id);
+    const VmiSample* vmi = FindById(report.snapshot.node->vmis, vms[index].spec.id);
     // Without a namespace it has no owner to read this.
     if (vmi == nullptr || vmi->name_space.empty() || vmi->name.empty()) continue;
     named.push_back({index, vmi});

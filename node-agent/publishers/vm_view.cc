@@ -21,15 +21,6 @@ bool CameBack(const VmState& vm) {
   return vm.returned && *vm.returned >= std::max(kLeast, vm.promised * kShare);
 }
 
-// `all` is sorted by id: in the snapshot, and in what the API server says of the node.
-template <typename List>
-auto FindIn(const List& all, const VmId& id) {
-  const auto at =
-      std::lower_bound(all.begin(), all.end(), id,
-                       [](const auto& one, const VmId& wanted) { return one.spec.id < wanted; });
-  return at != all.end() && at->spec.id == id ? &*at : nullptr;
-}
-
 void FillGuest(const GuestStats& guest, v1::Vm& out) {
   if (guest.balloon) out.set_guest_balloon(Unsigned(*guest.balloon));
   if (guest.unused) out.set_guest_unused(Unsigned(*guest.unused));
@@ -71,10 +62,6 @@ const VmDecision* DecisionOf(const Report& report, std::size_t index) {
                                   [&](const VmDecision& d) { return d.id == id; });
   return found == decisions.end() ? nullptr : &*found;
 }
-
-const VmState* FindVm(const Snapshot& snapshot, const VmId& id) { return FindIn(snapshot.vms, id); }
-
-const VmiSample* FindVmi(const NodeSample& node, const VmId& id) { return FindIn(node.vmis, id); }
 
 std::string_view StateWord(const VmState& vm) {
   if (vm.bound_only) return "starting";

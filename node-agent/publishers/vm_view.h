@@ -19,10 +19,6 @@ std::string Text(std::string_view foreign);
 /// The policy's word on the VM at `index` of the snapshot; null when the plan has none.
 const VmDecision* DecisionOf(const Report& report, std::size_t index);
 
-/// By identity; null: there is none.
-const VmState* FindVm(const Snapshot& snapshot, const VmId& id);
-const VmiSample* FindVmi(const NodeSample& node, const VmId& id);
-
 void FillVm(const Report& report, std::size_t index, v1::Vm& out);
 void FillCapacity(const Capacity& capacity, v1::Capacity& out);
 
