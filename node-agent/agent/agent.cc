@@ -7,6 +7,7 @@
 
 #include "node-agent/agent/journal.h"
 #include "node-agent/model/fold.h"
+#include "node-agent/policy/hybrid.h"
 
 namespace ullage::agent {
 
@@ -89,14 +90,13 @@ Mode Agent::Allowed(const NodeSample* node) const {
 
 // By the terms of the last tick: its buffer is what the host has to keep.
 bool Agent::HostHasTurned() {
-  constexpr Permyriad kPlenty{12500};
   const auto& terms = last_->plan.capacity.terms;
   if (!terms) return false;
   const auto available = parts_.sources.LookAtHost();
   if (!available) return false;
   const Bytes left = *available - reserve_;
   // What was taken is given back as soon as there is enough: a guest may wait for it.
-  if (terms->available < terms->buffer) return left >= terms->buffer * kPlenty;
+  if (terms->available < terms->buffer) return left >= terms->buffer * policy::kPlenty;
   return left < terms->buffer;
 }
 

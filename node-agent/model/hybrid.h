@@ -50,8 +50,8 @@ struct HybridState {
   std::optional<BootTime> turn_at;     ///< when its last turn as the one that gives began
   std::optional<Bytes> held_at_turn;   ///< R then
   std::optional<BootTime> moved_at;    ///< when it was last asked to go elsewhere, or to end
-  std::optional<Bytes> held_last;      ///< R in the last tick
-  std::optional<BootTime> grew_at;     ///< when R last rose by more than noise
+  std::optional<Bytes> held_last;      ///< R and what is in swap, in the last tick
+  std::optional<BootTime> grew_at;     ///< when that last rose by more than noise
   bool operator==(const HybridState&) const = default;
 };
 

@@ -53,6 +53,11 @@ struct VmSpec {
   std::string bad_setting;      ///< a setting of the owner that made no sense; its default applies
 };
 
+/// m: what a VM is never taken below: its owner's word, else this share of its memory.
+inline Bytes LeastMemory(const VmSpec& spec, Permyriad share) {
+  return spec.min_memory.value_or(spec.guest_memory * share);
+}
+
 /// The proof that free page reporting is on has two halves; either alone says nothing.
 /// Absent: nobody answered. (virtio 1.2, 5.5.6.7)
 struct HintingProof {

@@ -22,11 +22,6 @@ bool Fresh(const std::optional<BootTime>& seen, BootTime now, seconds limit) {
   return seen && now - *seen <= limit;
 }
 
-// What the VM has, wherever it is.
-Bytes Held(const VmState& vm) {
-  return vm.resident.value_or(Bytes()) + std::max(vm.swapped.value_or(Bytes()), Bytes());
-}
-
 // How much of it may still go to swap: its own limit and the host's.
 Bytes SwapRoom(const VmState& vm, const HostSample& host) {
   const Bytes host_room = std::max(host.swap_free.value_or(Bytes()), Bytes());
@@ -135,7 +130,7 @@ Bytes DecideGrowth(const Snapshot& snapshot, const Forecast& forecast, const Pol
     by_history[i] = claim.by_history;
     if (claim.by_history) {
       believed.ceiling += CeilingOf(vm);
-      believed.held += Held(vm);
+      believed.held += HeldOf(vm);
       believed.growth += claim.decision.growth;
       believed.unwatched += claim.unwatched;
       believed.rest += RestOf(vm);
@@ -215,8 +210,7 @@ Bytes Recoverable(const Snapshot& snapshot, const Forecast& forecast, const Poli
     if (vm.spec.reclaim != Reclaim::kHybrid || !vm.exempt.empty() || vm.leaving) continue;
     if (!vm.resident || !seen.cold) continue;
     if (!Fresh(seen.seen_at, snapshot.at.boot, params.horizon)) continue;
-    const Bytes least =
-        vm.spec.min_memory.value_or(vm.spec.guest_memory * params.hybrid.min_memory);
+    const Bytes least = LeastMemory(vm.spec, params.hybrid.min_memory);
     sum += std::max(std::min({*seen.cold, *vm.resident - least, SwapRoom(vm, host),
                               OutlookOf(forecast, i).reclaimed}),
                     Bytes());
@@ -244,7 +238,7 @@ CapacityTerms Sum(const Snapshot& snapshot, const Forecast& forecast, const Plan
   Bytes claims;     // Σ(L − R)
   Bytes swap_room;  // what may still be swapped out
   for (const VmState& vm : snapshot.vms) {
-    claims += std::max(CeilingOf(vm) - Held(vm), Bytes());
+    claims += std::max(CeilingOf(vm) - HeldOf(vm), Bytes());
     if (!vm.bound_only) swap_room += SwapRoom(vm, snapshot.host);
   }
   const Bytes swap =
@@ -391,6 +385,10 @@ Bytes CeilingOf(const VmState& vm) { return std::max(vm.promised, vm.spec.guest_
 
 Bytes RestOf(const VmState& vm) {
   return std::max(CeilingOf(vm) - vm.resident.value_or(Bytes()), Bytes());
+}
+
+Bytes HeldOf(const VmState& vm) {
+  return vm.resident.value_or(Bytes()) + std::max(vm.swapped.value_or(Bytes()), Bytes());
 }
 
 bool Within(const std::optional<BootTime>& then, BootTime now, milliseconds limit) {

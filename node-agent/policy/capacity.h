@@ -34,6 +34,9 @@ Bytes CeilingOf(const VmState& vm);
 /// L − R: what the VM may claim and does not hold; never below 0.
 Bytes RestOf(const VmState& vm);
 
+/// What the VM has, wherever it is: R and what of it is in swap.
+Bytes HeldOf(const VmState& vm);
+
 /// A watch that is silent for longer has lost its server (kube/reflector.h gives it 150 s).
 inline constexpr seconds kFollowedFor{180};
 

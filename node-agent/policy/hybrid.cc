@@ -19,8 +19,7 @@ constexpr Bytes kPage = Bytes::KiB(4);
 constexpr std::int64_t kMinute = 60000;      // ms, over which faults are averaged
 constexpr std::uint64_t kBurst = 20;         // times the mark: counts without an average …
 constexpr std::uint64_t kLeastBurst = 6000;  // … from so many pages a minute
-constexpr seconds kFruitless{300};   // whoever gave nothing in its turn lets others go first
-constexpr Permyriad kPlenty{12500};  // of B: from here on balloons are emptied
+constexpr seconds kFruitless{300};  // whoever gave nothing in its turn lets others go first
 constexpr Bytes kFirstHelp = Bytes::MiB(256);
 constexpr Permyriad kHelp{1000};  // of the guest's memory, where that is more
 
@@ -299,7 +298,7 @@ Bytes WorkingSetOf(const VmState& vm) {
 }
 
 Bytes FloorOf(const VmState& vm, const HybridParams& rules) {
-  const Bytes least = vm.spec.min_memory.value_or(vm.spec.guest_memory * rules.min_memory);
+  const Bytes least = LeastMemory(vm.spec, rules.min_memory);
   const Bytes floor = std::min(std::max(least, Bytes()), vm.spec.guest_memory);
   // Where nobody looked there is no working set to keep; refaults say when it is too little.
   const bool seen = vm.working_set.active || vm.working_set.cold;

@@ -17,6 +17,9 @@ namespace ullage::policy {
 /// hold back how its own memory is taken.
 void DecideHybrid(const Snapshot& snapshot, const PolicyParams& params, Plan& plan);
 
+/// Of B: from here on balloons are emptied.
+inline constexpr Permyriad kPlenty{12500};
+
 /// What the host saw the VM use of what it holds; all of it where nobody looked.
 Bytes WorkingSetOf(const VmState& vm);
 

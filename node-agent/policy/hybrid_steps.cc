@@ -37,12 +37,6 @@ constexpr Permyriad kGuestReserve{500};  // of its memory, that a balloon leaves
 constexpr Permyriad kGuestShort{250};    // below which it gets some of its balloon back
 constexpr Permyriad kRelief{1000};       // of its memory, at once
 
-// What a balloon makes smaller. Memory that went to swap meanwhile, by a probe's marks or a limit,
-// is not the guest's doing.
-Bytes HeldAnywhere(const VmState& vm) {
-  return *vm.resident + std::max(vm.swapped.value_or(Bytes()), Bytes());
-}
-
 // The balloon's wish is kept apart from "all": absent says that nothing is asked of the guest.
 void Wish(HybridState& state, const VmState& vm, Bytes leave) {
   if (leave >= vm.spec.guest_memory) {
@@ -79,7 +73,7 @@ void HybridSteps::Upkeep(Seat& seat) const {
     state.limit_wish.reset();
   }
   const Bytes noise = std::max(vm.spec.guest_memory * kGrows, kLeast);
-  const Bytes held = HeldAnywhere(vm);
+  const Bytes held = HeldOf(vm);
   if (!state.held_last || held > *state.held_last + noise) state.grew_at = now_;
   state.held_last = held;
 }
@@ -100,7 +94,8 @@ HybridSteps::Balloon HybridSteps::JudgeBalloon(Seat& seat) {
   if (Within(state.stepped_at, now_, last ? kLastLook : kBalloonEvery)) return Balloon::kWait;
   if (!state.held_at_step) return Balloon::kStep;
   const Bytes progress = std::max(seat.vm->spec.guest_memory * Permyriad{50}, kLeast);
-  const bool fell = HeldAnywhere(*seat.vm) + progress <= *state.held_at_step;
+  // Memory that went to swap meanwhile, by a probe's marks or a limit, is not the guest's doing.
+  const bool fell = HeldOf(*seat.vm) + progress <= *state.held_at_step;
   state.idle_steps = fell ? 0 : state.idle_steps + 1;
   if (state.idle_steps < kIdleSteps) return Balloon::kStep;
   GiveUpBalloon(seat);
@@ -136,7 +131,7 @@ HybridSteps::Step HybridSteps::StepBalloon(Seat& seat, Bytes wanted) {
   if (leave + kLeast > base) {
     // It should hold no more than its floor. Judged like a step: after three it counts as given up.
     state.stepped_at = now_;
-    state.held_at_step = HeldAnywhere(vm);
+    state.held_at_step = HeldOf(vm);
     return Step::kWaits;
   }
   // Nobody else knows what it can do without, and one that boots does not say yet.
@@ -148,7 +143,7 @@ HybridSteps::Step HybridSteps::StepBalloon(Seat& seat, Bytes wanted) {
   }
   Wish(state, vm, leave);
   state.stepped_at = now_;
-  state.held_at_step = HeldAnywhere(vm);
+  state.held_at_step = HeldOf(vm);
   Add(Action::Kind::kSetBalloon, seat, leave,
       "its balloon leaves it " + InMiB(leave) + ": it holds " + InMiB(*vm.resident) +
           ", and of hybrid VMs its memory is of the least value");
