@@ -4,15 +4,10 @@
 // writes in KubeVirt's stead. KubeVirt's own webhooks and controllers take no part.
 #include <gmock/gmock.h>
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "node-agent/actuators/mover.h"
-#include "node-agent/host/clock.h"
-#include "node-agent/host/file.h"
-#include "node-agent/kube/cpprest_transport.h"
-#include "node-agent/kube/discovery.h"
-#include "node-agent/kube/kubeconfig.h"
+#include "tests/cluster/api_server.h"
 
 namespace ullage::actuators {
 namespace {
@@ -20,43 +15,22 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-constexpr kube::Resource kNamespaces{"", "v1", "namespaces"};
-constexpr kube::Resource kCrds{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
 constexpr const char* kSpace = "ullage-departures-test";
 constexpr const char* kHere = "ullage-departures-here";
 constexpr const char* kThere = "ullage-departures-there";
 
-#define MUST(result)                                                \
-  do {                                                              \
-    const auto& must_result = (result);                             \
-    ASSERT_TRUE(must_result.ok()) << must_result.error().message(); \
-  } while (false)
-
-class Departing : public testing::Test {
+class Departing : public tests::ApiServerTest {
  protected:
+  Departing() : ApiServerTest("departures-test", 600) {}
+
   void SetUp() override {
-    const char* path = std::getenv("ULLAGE_TEST_KUBECONFIG");
-    if (path == nullptr) GTEST_SKIP() << "ULLAGE_TEST_KUBECONFIG names no kubeconfig";
-    const auto access = kube::LoadKubeconfig(path);
-    MUST(access);
-    const auto transport = kube::MakeTransport(*access);
-    MUST(transport);
-    client_ = std::make_unique<kube::Client>(*transport,
-                                             kube::Timing{pause_, clock_, kube::SystemRandom()});
-    Put({kNamespaces, "", kSpace}, R"({"apiVersion":"v1","kind":"Namespace"})");
-    PutCrd("virtualmachineinstance", "VirtualMachineInstance");
-    PutCrd("virtualmachineinstancemigration", "VirtualMachineInstanceMigration");
-    const auto yaml =
-        host::ReadFile(ULLAGE_SOURCE_DIR "/crds/ullage.io_nodereclaims.yaml", std::size_t{1} << 20);
-    MUST(yaml);
-    MUST(client_->PatchText({kCrds, "", "nodereclaims.ullage.io"},
-                            kube::Patch::Apply(*yaml, "departures-test", true)));
-    const auto served = [&] {
-      const auto is = kube::Serves(*client_, kube::kMigrations);
-      return is.ok() && *is;
-    };
-    for (int i = 0; i < 600 && !served(); ++i) Rest();
-    ASSERT_TRUE(served());
+    ApiServerTest::SetUp();
+    if (!client_) return;
+    Put({tests::kNamespaces, "", kSpace}, R"({"apiVersion":"v1","kind":"Namespace"})");
+    PutKubevirtCrd("virtualmachineinstance", "VirtualMachineInstance");
+    PutKubevirtCrd("virtualmachineinstancemigration", "VirtualMachineInstanceMigration");
+    PutOurCrd("nodereclaims");
+    AwaitServed(kube::kMigrations);
     Clear();
     Put({kube::kNodes, "", kHere}, R"({"apiVersion":"v1","kind":"Node"})");
     PutVm();
@@ -89,29 +63,8 @@ class Departing : public testing::Test {
     return {{"policy", is_new ? "v1" : "v1beta1", "poddisruptionbudgets"}, kSpace, "keep"};
   }
 
-  // Makes it what it is, whether it was there or not. The body does not say its name. A kind that
-  // has just been declared is not served at once, nor is a namespace ready for pods.
-  void Put(const kube::ObjectRef& ref, const std::string& body) {
-    json object = json::parse(body);
-    object["metadata"]["name"] = ref.name;
-    const auto put = [&] {
-      return client_->PatchText(ref, kube::Patch::Apply(object.dump(), "node-test", true));
-    };
-    auto done = put();
-    for (int i = 0; i < 600 && !done; ++i, Rest()) done = put();
-    MUST(done);
-  }
   void Merge(const kube::ObjectRef& ref, const std::string& body) {
     MUST(client_->PatchText(ref, {"application/merge-patch+json", body}));
-  }
-  // As much of KubeVirt's as it takes to hold one; as in node_agent_test.cc.
-  void PutCrd(const std::string& singular, const std::string& kind) {
-    Put({kCrds, "", singular + "s.kubevirt.io"},
-        R"({"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","spec":{)"
-        R"("group":"kubevirt.io","scope":"Namespaced","names":{"plural":")" +
-            singular + R"(s","singular":")" + singular + R"(","kind":")" + kind +
-            R"("},"versions":[{"name":"v1","served":true,"storage":true,"schema":)"
-            R"({"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}]}})");
   }
   // A VMI whose launcher runs, as far as the API server knows.
   void PutVm() {
@@ -135,11 +88,6 @@ class Departing : public testing::Test {
                  R"(":")" + kHere + "\"}");
   }
   void PutVmiStatus(const std::string& fields) { Merge(Vmi(), R"({"status":{)" + fields + "}}"); }
-  void Rest() { pause_.For(milliseconds(100), {}); }
-
-  kube::RealPause pause_;
-  host::SystemClock clock_;
-  std::unique_ptr<kube::Client> client_;
   Departure web_;
 };
 

@@ -5,17 +5,13 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "node-agent/host/clock.h"
-#include "node-agent/kube/cpprest_transport.h"
-#include "node-agent/kube/discovery.h"
-#include "node-agent/kube/kubeconfig.h"
 #include "node-agent/kube/quantity.h"
 #include "node-agent/kube/reflector.h"
 #include "node-agent/kube/test_certificates.h"
+#include "tests/cluster/api_server.h"
 
 namespace ullage::kube {
 namespace {
@@ -23,69 +19,41 @@ namespace {
 using testing::AnyOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using tests::kCrds;
+using tests::kNamespaces;
 
-constexpr Resource kNamespaces{"", "v1", "namespaces"};
 constexpr Resource kConfigMaps{"", "v1", "configmaps"};
 constexpr Resource kServiceAccounts{"", "v1", "serviceaccounts"};
 constexpr Resource kRoles{"rbac.authorization.k8s.io", "v1", "roles"};
 constexpr Resource kRoleBindings{"rbac.authorization.k8s.io", "v1", "rolebindings"};
-constexpr Resource kCrds{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
 constexpr Resource kThings{"kube-test.ullage.io", "v1", "things"};
 constexpr const char* kSpace = "ullage-kube-test";
 constexpr const char* kNode = "ullage-kube-test-node";
 constexpr const char* kReclaimable = "ullage.io/reclaimable-memory";
 
-#define MUST(result)                                                \
-  do {                                                              \
-    const auto& must_result = (result);                             \
-    ASSERT_TRUE(must_result.ok()) << must_result.error().message(); \
-  } while (false)
-
 // One namespace for the whole program, made anew: what an earlier run left is no one's.
-class Cluster : public testing::Test {
+class Cluster : public tests::ApiServerTest {
  protected:
+  Cluster() : ApiServerTest("kube-test", 300) {}
+
   void SetUp() override {
-    const char* path = std::getenv("ULLAGE_TEST_KUBECONFIG");
-    if (path == nullptr) GTEST_SKIP() << "ULLAGE_TEST_KUBECONFIG names no kubeconfig";
-    const auto access = LoadKubeconfig(path);
-    MUST(access);
-    access_ = *access;
-    client_ = ClientOf(access_);
-    ASSERT_NE(client_, nullptr);
+    ApiServerTest::SetUp();
+    if (!client_) return;
     const auto made = client_->CreateText({kNamespaces}, Named("v1", "Namespace", kSpace, ""));
     if (!made) {
       ASSERT_EQ(made.error().code(), Code::kExists) << made.error().message();
     }
   }
 
-  std::unique_ptr<Client> ClientOf(const Access& access) {
-    auto transport = MakeTransport(access);
-    if (!transport) return nullptr;
-    return std::make_unique<Client>(*transport, Timing{pause_, clock_, SystemRandom()});
-  }
   static std::string Named(const std::string& version, const std::string& kind,
                            const std::string& name, const std::string& rest) {
     return R"({"apiVersion":")" + version + R"(","kind":")" + kind + R"(","metadata":{"name":")" +
            name + R"("})" + rest + "}";
   }
-  // Makes `body` what it is, whether it was there or not.
+  // At once, and its body says its name.
   void Put(const ObjectRef& ref, const std::string& body) {
     MUST(client_->PatchText(ref, Patch::Apply(body, "kube-test", true)));
   }
-  // Fine when it is not there.
-  void Clear(const ObjectRef& ref) {
-    const auto done = client_->Delete(ref);
-    if (!done) {
-      EXPECT_EQ(done.error().code(), Code::kNotFound) << done.error().message();
-    }
-  }
-
-  void Rest() { pause_.For(milliseconds(100), {}); }
-
-  RealPause pause_;
-  host::SystemClock clock_;
-  Access access_{""};
-  std::unique_ptr<Client> client_;
 };
 
 TEST_F(Cluster, ApplyingTheSameTwiceChangesNothing) {

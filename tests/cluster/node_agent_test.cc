@@ -4,18 +4,14 @@
 // without it.
 #include <gmock/gmock.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "node-agent/host/clock.h"
 #include "node-agent/host/file.h"
 #include "node-agent/host/temporary_tree.h"
-#include "node-agent/kube/cpprest_transport.h"
-#include "node-agent/kube/discovery.h"
-#include "node-agent/kube/kubeconfig.h"
+#include "tests/cluster/api_server.h"
 #include "tests/guest/command.h"
 
 namespace ullage::kube {
@@ -24,34 +20,21 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-constexpr Resource kNamespaces{"", "v1", "namespaces"};
 constexpr Resource kServiceAccounts{"", "v1", "serviceaccounts"};
 constexpr Resource kClusterRoles{"rbac.authorization.k8s.io", "v1", "clusterroles"};
 constexpr Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
-constexpr Resource kCrds{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
 constexpr const char* kSpace = "ullage-node-test";
 constexpr const char* kNode = "ullage-node-test";
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
 
-#define MUST(result)                                                \
-  do {                                                              \
-    const auto& must_result = (result);                             \
-    ASSERT_TRUE(must_result.ok()) << must_result.error().message(); \
-  } while (false)
-
-class NodeAgent : public testing::Test {
+class NodeAgent : public tests::ApiServerTest {
  protected:
+  NodeAgent() : ApiServerTest("node-test", 300) {}
+
   void SetUp() override {
-    const char* path = std::getenv("ULLAGE_TEST_KUBECONFIG");
-    if (path == nullptr) GTEST_SKIP() << "ULLAGE_TEST_KUBECONFIG names no kubeconfig";
-    kubeconfig_ = path;
-    const auto access = LoadKubeconfig(path);
-    MUST(access);
-    access_ = *access;
-    const auto transport = MakeTransport(access_);
-    MUST(transport);
-    client_ = std::make_unique<Client>(*transport, Timing{pause_, clock_, SystemRandom()});
-    Put({kNamespaces, "", kSpace}, R"({"apiVersion":"v1","kind":"Namespace"})");
+    ApiServerTest::SetUp();
+    if (!client_) return;
+    Put({tests::kNamespaces, "", kSpace}, R"({"apiVersion":"v1","kind":"Namespace"})");
     InstallCrds();
     Clear({kNodes, "", kNode});
     Put({kNodes, "", kNode},
@@ -76,50 +59,11 @@ class NodeAgent : public testing::Test {
     Clear({kNodes, "", kNode});
   }
 
-  // Fine when it is not there.
-  void Clear(const ObjectRef& ref) {
-    const auto done = client_->Delete(ref);
-    if (!done) {
-      EXPECT_EQ(done.error().code(), Code::kNotFound) << done.error().message();
-    }
-  }
-  // Makes `body` what it is, whether it was there or not. The body says neither name nor namespace.
-  void Put(const ObjectRef& ref, const std::string& body) {
-    json object = json::parse(body);
-    object["metadata"]["name"] = ref.name;
-    const auto put = [&] {
-      return client_->PatchText(ref, Patch::Apply(object.dump(), "node-test", true));
-    };
-    auto done = put();
-    // A kind that has just been declared is not served at once, nor is a namespace ready for pods.
-    for (int i = 0; i < 300 && !done; ++i, Rest()) done = put();
-    MUST(done);
-  }
-  void Rest() { pause_.For(milliseconds(100), {}); }
-
   void InstallCrds() {
-    for (const char* file : {"ullage.io_reclaimpolicies", "ullage.io_nodereclaims"}) {
-      const auto yaml = host::ReadFile(std::string(ULLAGE_SOURCE_DIR "/crds/") + file + ".yaml",
-                                       std::size_t{1} << 20);
-      MUST(yaml);
-      const std::string name = std::string(file).substr(10) + ".ullage.io";
-      MUST(client_->PatchText({kCrds, "", name}, Patch::Apply(*yaml, "node-test", true)));
-    }
-    // As much of KubeVirt's as it takes to hold one.
-    Put({kCrds, "", "virtualmachineinstances.kubevirt.io"},
-        R"({"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","spec":{)"
-        R"("group":"kubevirt.io","scope":"Namespaced","names":{"plural":"virtualmachineinstances",)"
-        R"("singular":"virtualmachineinstance","kind":"VirtualMachineInstance"},"versions":[{)"
-        R"("name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object",)"
-        R"("x-kubernetes-preserve-unknown-fields":true}}}]}})");
-    for (const Resource& kind : {kVmis, kReclaimPolicies, kNodeReclaims}) {
-      const auto served = [&] {
-        const auto is = Serves(*client_, kind);
-        return is.ok() && *is;
-      };
-      for (int i = 0; i < 300 && !served(); ++i) Rest();
-      ASSERT_TRUE(served()) << kind.plural;
-    }
+    PutOurCrd("reclaimpolicies");
+    PutOurCrd("nodereclaims");
+    PutKubevirtCrd("virtualmachineinstance", "VirtualMachineInstance");
+    for (const Resource& kind : {kVmis, kReclaimPolicies, kNodeReclaims}) AwaitServed(kind);
   }
 
   // A VMI of 1 GiB with its launcher, which asks for 700 MiB and 512 MiB of reclaimable memory, and
@@ -205,11 +149,6 @@ class NodeAgent : public testing::Test {
            kMiB;
   }
 
-  RealPause pause_;
-  host::SystemClock clock_;
-  std::string kubeconfig_;
-  Access access_{""};
-  std::unique_ptr<Client> client_;
   std::string vmi_;
   host::TemporaryTree tree_;
   std::optional<tests::Process> agent_;

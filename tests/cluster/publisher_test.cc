@@ -3,18 +3,13 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
-#include "node-agent/host/clock.h"
-#include "node-agent/kube/cpprest_transport.h"
-#include "node-agent/kube/kubeconfig.h"
 #include "node-agent/kube/quantity.h"
 #include "node-agent/publishers/cluster_publisher.h"
 #include "node-agent/publishers/report_fixture.h"
+#include "tests/cluster/api_server.h"
 
 namespace ullage::publishers {
 namespace {
@@ -22,31 +17,19 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr kube::Resource kNamespaces{"", "v1", "namespaces"};
-constexpr kube::Resource kCrds{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
 constexpr const char* kSpace = "ullage-publisher-test";
 constexpr const char* kNode = "ullage-publisher-test-node";
 constexpr milliseconds kPatience{60000};
 
-#define MUST(result)                                                \
-  do {                                                              \
-    const auto& must_result = (result);                             \
-    ASSERT_TRUE(must_result.ok()) << must_result.error().message(); \
-  } while (false)
-
-class Publishing : public testing::Test {
+class Publishing : public tests::ApiServerTest {
  protected:
+  Publishing() : ApiServerTest("publisher-test", 300) {}
+
   void SetUp() override {
-    const char* path = std::getenv("ULLAGE_TEST_KUBECONFIG");
-    if (path == nullptr) GTEST_SKIP() << "ULLAGE_TEST_KUBECONFIG names no kubeconfig";
-    const auto access = kube::LoadKubeconfig(path);
-    MUST(access);
-    const auto transport = kube::MakeTransport(*access);
-    MUST(transport);
-    client_ = std::make_unique<kube::Client>(*transport,
-                                             kube::Timing{pause_, clock_, kube::SystemRandom()});
+    ApiServerTest::SetUp();
+    if (!client_) return;
     const auto made = client_->CreateText(
-        {kNamespaces}, std::string(R"({"metadata":{"name":")") + kSpace + R"("}})");
+        {tests::kNamespaces}, std::string(R"({"metadata":{"name":")") + kSpace + R"("}})");
     if (!made) {
       ASSERT_EQ(made.error().code(), Code::kExists) << made.error().message();
     }
@@ -69,14 +52,9 @@ class Publishing : public testing::Test {
                                                              R"("allocatable":{"cpu":"1"}}})"}));
     uid_ = Node().metadata().uid();
   }
-  // The schema is checked in tests/crds; here the object has to be taken and given back.
+  // Here the object has to be taken and given back.
   void MakeCrd() {
-    std::ifstream file(ULLAGE_SOURCE_DIR "/crds/ullage.io_nodereclaims.yaml");
-    std::stringstream text;
-    text << file.rdbuf();
-    // Server-side apply takes YAML.
-    MUST(client_->PatchText({kCrds, "", "nodereclaims.ullage.io"},
-                            kube::Patch::Apply(text.str(), "publisher-test", true)));
+    PutOurCrd("nodereclaims");
     for (int i = 0; i < 600; ++i, Rest()) {
       if (client_->GetText({kNodeReclaims})) return;
     }
@@ -131,9 +109,6 @@ class Publishing : public testing::Test {
   }
   void Rest() { pause_.For(milliseconds(50), {}); }
 
-  kube::RealPause pause_;
-  host::SystemClock clock_;
-  std::unique_ptr<kube::Client> client_;
   Bulletin bulletin_;
   std::string uid_;
   std::uint64_t tick_ = 0;
