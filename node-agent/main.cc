@@ -266,10 +266,14 @@ struct Cold {
     probe = sources::ChooseProbe(roots, clock, config.policy.cold_after);
     pager = std::make_unique<actuators::Pager>(
         [roots](const host::VmProcess& vm) { return host::QemuMemory::Open(roots, vm); },
-        [this](const VmId& vm, Bytes amount) { return probe->TakeCold(vm, amount); });
-    sources.Use(*probe);
+        [this](const VmId& vm, Bytes amount) -> Result<std::vector<host::AddressRange>> {
+          if (probe == nullptr) return Error(Code::kNotFound, "no probe looks at any VM");
+          return probe->TakeCold(vm, amount);
+        });
+    if (probe != nullptr) sources.Use(*probe);
     taking.Use(*pager);
-    spdlog::info("working sets are found by {}", probe->Name());
+    spdlog::info("what is cold is found by {}",
+                 probe == nullptr ? "the kernel's own lists" : probe->Name());
   }
 };
 

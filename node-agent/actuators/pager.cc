@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node-agent/actuators/pager.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 
-#include "node-agent/host/cgroup.h"
+#include "node-agent/host/cgroup_reclaim.h"
 #include "node-agent/kube/threads.h"
 
 namespace ullage::actuators {
@@ -28,25 +24,6 @@ Result<Bytes> Held(host::GuestMemory& memory, const std::vector<host::AddressRan
     }
   }
   return Bytes(pages * static_cast<std::int64_t>(host::kPage));
-}
-
-// What it is charged less afterwards. Documentation/admin-guide/cgroup-v2.rst: EAGAIN when less was
-// reclaimed than asked for.
-Result<Bytes> ReclaimByCgroup(const std::string& cgroup, Bytes amount) {
-  const auto opened = host::MemoryCgroup::Open(cgroup);
-  if (!opened) return opened.error();
-  const auto before = opened->Usage();
-  if (!before) return before.error();
-  const std::string path = cgroup + "/memory.reclaim";
-  const host::Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file.valid()) return host::FromErrno(errno, path);
-  const std::string text = std::to_string(amount.count());
-  if (write(file.get(), text.data(), text.size()) < 0 && errno != EAGAIN) {
-    return host::FromErrno(errno, path);
-  }
-  const auto after = opened->Usage();
-  if (!after) return after.error();
-  return std::max(*before - *after, Bytes());
 }
 
 }  // namespace
@@ -102,7 +79,7 @@ void Pager::Run(const std::stop_token& stop) {
 
 // Those that wait for their memory first, then each in turn.
 std::optional<Pager::Job> Pager::NextJob() {
-  const auto job = [](const Vm& vm) { return Job{vm.process, vm.wish, vm.fetch}; };
+  const auto job = [](const Vm& vm) { return Job{vm.process, vm.wish, vm.fetch, vm.aged}; };
   for (const auto& [id, vm] : vms_) {
     if (vm.fetch) return job(vm);
   }
@@ -124,6 +101,7 @@ void Pager::Settle(const Job& job, const Outcome& outcome) {
   if (found == vms_.end()) return;
   Vm& vm = found->second;
   vm.fault = outcome.fault;
+  vm.aged = vm.aged || outcome.aged;
   if (job.fetch) {
     vm.fetch = false;
   } else if (vm.wish == job.wish) {  // else a newer one came meanwhile
@@ -144,14 +122,11 @@ Result<host::GuestMemory*> Pager::Memory(const host::VmProcess& process) {
 Result<Pager::Outcome> Pager::StepOut(const Job& job) {
   const Bytes step = std::min(job.wish, kStep);
   const auto cold = cold_(job.process.id, step);
-  Outcome outcome;
   if (!cold) {
-    const auto taken = ReclaimByCgroup(job.process.cgroup, step);
-    if (!taken) return cold.error().In(taken.error().message());
-    outcome.taken = *taken;
-    outcome.done = *taken >= job.wish || *taken == Bytes();
-    return outcome;
+    auto chosen = LetKernelChoose(job, step);
+    return chosen ? chosen : cold.error().In(chosen.error().message());
   }
+  Outcome outcome;
   if (cold->empty()) return outcome;
   const auto memory = Memory(job.process);
   if (!memory) return memory.error();
@@ -169,6 +144,14 @@ Result<Pager::Outcome> Pager::StepOut(const Job& job) {
     outcome.done = true;
   }
   return outcome;
+}
+
+Result<Pager::Outcome> Pager::LetKernelChoose(const Job& job, Bytes step) {
+  const auto taken =
+      host::ReclaimFrom(job.process.cgroup, job.aged ? step : Bytes(std::int64_t{host::kPage}));
+  if (!taken) return taken.error();
+  return Outcome{
+      .taken = *taken, .done = !job.aged || *taken >= job.wish || *taken == Bytes(), .aged = true};
 }
 
 Result<Pager::Outcome> Pager::FetchAll(const Job& job, const std::stop_token& stop) {

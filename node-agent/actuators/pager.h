@@ -36,9 +36,10 @@ struct PagerCounts {
   std::uint64_t failures = 0;
 };
 
-/// Pages out by process_madvise(2), in steps, what a probe calls cold, and nothing else; where the
-/// probe names no addresses and the kernel has memory.reclaim (cgroup v2, Linux 5.19), the kernel
-/// chooses. Works on a thread of its own.
+/// Pages out by process_madvise(2), in steps, what a probe calls cold, and nothing else; where no
+/// probe names addresses the kernel chooses (host::ReclaimFrom). Then the first step takes next to
+/// nothing: the kernel has to look at each page once before it can tell which one was used since.
+/// Works on a thread of its own.
 class Pager final : public Paging {
  public:
   using Opener = std::function<Result<std::unique_ptr<host::GuestMemory>>(const host::VmProcess&)>;
@@ -60,18 +61,21 @@ class Pager final : public Paging {
     host::VmProcess process;
     Bytes wish;  // still to be paged out
     bool fetch = false;
+    bool aged = false;  // the kernel has looked at its pages once
     std::string fault;
   };
   struct Job {
     host::VmProcess process;
     Bytes wish;
     bool fetch = false;
+    bool aged = false;
   };
   struct Outcome {
     Bytes taken{};
     Bytes stayed{};
     Bytes fetched{};
     bool done = true;  // nothing is left to do, even if less than the wish was taken
+    bool aged = false;
     std::string fault{};
   };
   Status Wish(const VmId& vm, Bytes amount, bool fetch);
@@ -80,6 +84,7 @@ class Pager final : public Paging {
   void Settle(const Job& job, const Outcome& outcome);
   Result<host::GuestMemory*> Memory(const host::VmProcess& process);
   Result<Outcome> StepOut(const Job& job);
+  Result<Outcome> LetKernelChoose(const Job& job, Bytes step);
   Result<Outcome> FetchAll(const Job& job, const std::stop_token& stop);
 
   Opener open_;

@@ -19,7 +19,7 @@ struct WorkingSet {
   /// once and a fall slowly, as ESX does (Waldspurger, OSDI 2002, section 5.3).
   std::optional<Permyriad> active;
   std::optional<BootTime> seen_at;  ///< when the probe last looked
-  std::string probe;                ///< damon | idle-page | refaults; empty: none looks at this VM
+  std::string probe;                ///< damon | idle-page; empty: none looks at this VM
   std::string fault;                ///< why it does not
 };
 

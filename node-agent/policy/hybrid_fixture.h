@@ -31,6 +31,7 @@ class HybridHost {
     vm.spec.reclaim = reclaim;
     vm.promised = Bytes::MiB(1100);
     vm.ordinary = vm.promised;
+    vm.working_set.probe = "idle-page";
     vm.resident = Bytes::MiB(held_mib);
     vm.faults_a_minute = 0;
     vm.proof.balloon = true;

@@ -94,7 +94,7 @@ HybridSteps::Balloon HybridSteps::JudgeBalloon(Seat& seat) {
   if (Within(state.stepped_at, now_, last ? kLastLook : kBalloonEvery)) return Balloon::kWait;
   if (!state.held_at_step) return Balloon::kStep;
   const Bytes progress = std::max(seat.vm->spec.guest_memory * Permyriad{50}, kLeast);
-  // Memory that went to swap meanwhile, by a probe's marks or a limit, is not the guest's doing.
+  // Memory that went to swap meanwhile is not the guest's doing.
   const bool fell = HeldOf(*seat.vm) + progress <= *state.held_at_step;
   state.idle_steps = fell ? 0 : state.idle_steps + 1;
   if (state.idle_steps < kIdleSteps) return Balloon::kStep;
@@ -204,9 +204,12 @@ HybridSteps::Step HybridSteps::Shrink(Seat& seat, Bytes wanted, bool hurry) {
 void HybridSteps::PageOutCold(Seat& seat) {
   const VmState& vm = *seat.vm;
   if (!seat.acts || seat.needy || rules_.page_out <= Permyriad{0}) return;
-  if (!vm.working_set.cold || !vm.faults_a_minute) return;
-  if (Within(seat.state->woke_at, now_, kSeries)) return;
-  PageOut(seat, Reserve(seat, *vm.working_set.cold, rules_.page_out), kPageOutEvery, false);
+  if (!vm.faults_a_minute || Within(seat.state->woke_at, now_, kSeries)) return;
+  // Where a probe looks its word is waited for. Without one the kernel chooses, and what is missed
+  // afterwards says whether it chose well.
+  if (!vm.working_set.cold && !vm.working_set.probe.empty()) return;
+  const Bytes most = vm.working_set.cold.value_or(seat.surplus);
+  PageOut(seat, Reserve(seat, most, rules_.page_out), kPageOutEvery, false);
 }
 
 void HybridSteps::Limit(Seat& seat) {

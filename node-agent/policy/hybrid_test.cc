@@ -51,7 +51,10 @@ TEST(Hybrid, LeavesColdMemoryWhereItIsNotKnownOrNotWelcome) {
     return host.snapshot.vms[0].hybrid.paged_at.has_value();
   };
   EXPECT_TRUE(taken([](HybridHost&, VmState&) {}));
-  EXPECT_FALSE(taken([](HybridHost&, VmState& vm) { vm.working_set.cold.reset(); }));
+  EXPECT_FALSE(taken([](HybridHost&, VmState& vm) { vm.working_set.cold.reset(); }))
+      << "its probe has not looked yet";
+  EXPECT_TRUE(taken([](HybridHost&, VmState& vm) { vm.working_set = {}; }))
+      << "nobody looks: the kernel chooses";
   EXPECT_FALSE(taken([](HybridHost&, VmState& vm) { vm.faults_a_minute.reset(); }));
   EXPECT_FALSE(taken([](HybridHost&, VmState& vm) { vm.pressure_some_avg10 = Permyriad{11}; }));
   EXPECT_FALSE(taken([](HybridHost&, VmState& vm) { vm.spec.reclaim = Reclaim::kHints; }));
@@ -126,7 +129,7 @@ TEST(Hybrid, WhatGoesToSwapIsNoProgressOfABalloon) {
   int tick = 0;
   for (; !host.snapshot.vms[0].hybrid.gave_up_at && tick < 100; ++tick) {
     host.Tick();
-    // Three pages of each hundred, as a probe's marks.
+    // Three pages of each hundred go to swap.
     *host.vm("a").resident -= Bytes::MiB(3);
     *host.vm("a").swapped += Bytes::MiB(3);
   }

@@ -8,7 +8,6 @@ namespace {
 
 constexpr std::uint64_t kLeastBlock = std::uint64_t{2} << 20;  // a huge page
 constexpr std::uint64_t kBlocks = 2048;
-constexpr std::uint8_t kMostWaits = 3;
 constexpr std::uint32_t kStuck = 64;
 constexpr seconds kAverageEvery{30};
 
@@ -66,10 +65,8 @@ Result<bool> BlockSampler::Step(BootTime now) {
     next_ = (next_ + 1) % blocks_.size();
     if (block.due > now) continue;
     if (block.marked > 0) {
-      const auto again = Judge(block, now);
-      if (!again) return again.error();
+      if (const Status judged = Judge(block, now); !judged) return judged.error();
       Average(now);
-      if (!*again) return true;
     }
     if (const Status sampled = Sample(block, now); !sampled) return sampled.error();
     return true;
@@ -77,23 +74,15 @@ Result<bool> BlockSampler::Step(BootTime now) {
   return false;
 }
 
-// True: it may be marked again at once.
-Result<bool> BlockSampler::Judge(Block& block, BootTime now) {
+Status BlockSampler::Judge(Block& block, BootTime now) {
   const auto stand = marks_.Stand(*memory_, Addresses(block.begin, block.mark, block.marked));
   if (!stand) return stand.error();
   block.marked = 0;
   seen_at_ = now;
   Look(block);
-  if (std::find(stand->begin(), stand->end(), false) == stand->end()) {
-    block.hot_in_a_row = 0;
-    Enter(block, State::kCold, block.held);
-    return true;
-  }
-  Enter(block, State::kHot, block.held);
-  if (!marks_.Hurts()) return true;
-  block.due = now + cold_after_ * ((1 << block.hot_in_a_row) - 1);
-  block.hot_in_a_row = std::min<std::uint8_t>(block.hot_in_a_row + 1, kMostWaits);
-  return block.due <= now;
+  const bool touched = std::find(stand->begin(), stand->end(), false) != stand->end();
+  Enter(block, touched ? State::kHot : State::kCold, block.held);
+  return Ok();
 }
 
 Status BlockSampler::Sample(Block& block, BootTime now) {
@@ -117,7 +106,7 @@ Status BlockSampler::Mark(Block& block, std::vector<std::uint32_t> held) {
   const std::size_t count = std::min(kMarks, held.size());
   for (std::size_t i = 0; i < count; ++i) {
     // The first page may be the one of a huge page that can be marked.
-    if (i == 0 && !marks_.Hurts()) continue;
+    if (i == 0) continue;
     std::swap(held[i], held[i + random_() % (held.size() - i)]);
   }
   std::copy_n(held.begin(), count, block.mark.begin());
@@ -126,10 +115,9 @@ Status BlockSampler::Mark(Block& block, std::vector<std::uint32_t> held) {
   const auto took = marks_.Stand(*memory_, pages);
   if (!took) return took.error();
   const bool any = std::find(took->begin(), took->end(), true) != took->end();
-  // Whoever is back so soon is in use, and is judged so. A mark that costs nothing and did not take
-  // never will: a part of a huge page.
-  for (std::size_t i = 0; i < count && any; ++i) {
-    if ((*took)[i] || marks_.Hurts()) block.mark[block.marked++] = block.mark[i];
+  // A mark that did not take never will: a part of a huge page.
+  for (std::size_t i = 0; i < count; ++i) {
+    if ((*took)[i]) block.mark[block.marked++] = block.mark[i];
   }
   stuck_ = any ? 0 : std::min(stuck_ + 1, kStuck);
   if (!any) {
@@ -158,8 +146,7 @@ WorkingSet BlockSampler::Latest() const {
   set.seen_at = seen_at_;
   if (seen_at_) set.cold = Bytes(cold_pages_ * static_cast<std::int64_t>(host::kPage));
   if (averaged_at_) set.active = Permyriad{active_};
-  if (stuck_ == kStuck)
-    set.fault = "its pages cannot be marked: no swap is left, or others map them";
+  if (stuck_ == kStuck) set.fault = "its pages cannot be marked";
   return set;
 }
 

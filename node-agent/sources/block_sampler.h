@@ -17,8 +17,8 @@ namespace ullage::sources {
 /// large guests so that there are at most 2,048. In each, four pages that are held, drawn at
 /// random, are marked, and looked at after `cold_after`: untouched all four, the block is cold. A
 /// block of which half is in use passes for cold once in sixteen times; what is then taken from it
-/// wrongly comes back by faults, and the next look finds it in use. Where marking hurts, a block in
-/// use is left alone for up to 8 times as long. No thread, no lock: its owner has them.
+/// wrongly comes back by faults, and the next look finds it in use. No thread, no lock: its owner
+/// has them.
 class BlockSampler {
  public:
   BlockSampler(std::unique_ptr<host::GuestMemory> memory, PageMarks& marks, seconds cold_after,
@@ -42,12 +42,11 @@ class BlockSampler {
     std::array<std::uint32_t, kMarks> mark{};
     BootTime due{};
     std::uint8_t marked = 0;
-    std::uint8_t hot_in_a_row = 0;
     bool looked = false;  // something was found out about it at least once
     State state = State::kUnknown;
   };
   void Cut();
-  Result<bool> Judge(Block& block, BootTime now);
+  Status Judge(Block& block, BootTime now);
   Status Sample(Block& block, BootTime now);
   Status Mark(Block& block, std::vector<std::uint32_t> held);
   void Enter(Block& block, State state, std::size_t held);

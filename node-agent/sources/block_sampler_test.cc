@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "node-agent/host/fake_guest_memory.h"
+#include "node-agent/sources/fake_marks.h"
 
 namespace ullage::sources {
 namespace {
@@ -28,9 +29,13 @@ class BlockSamplerTest : public testing::Test {
     return steps;
   }
   void Touch(std::size_t first, std::size_t end) {
-    for (std::size_t page = first; page < end; ++page) memory_->held[page] = true;
+    const auto address = [](std::size_t page) {
+      return host::FakeGuestMemory::kBegin + page * host::kPage;
+    };
+    marks_.marked.erase(marks_.marked.lower_bound(address(first)),
+                        marks_.marked.lower_bound(address(end)));
   }
-  SwapMarks marks_;
+  FakeMarks marks_;
   host::FakeGuestMemory* memory_ = nullptr;
   std::unique_ptr<BlockSampler> sampler_;
 };
@@ -45,11 +50,10 @@ TEST_F(BlockSamplerTest, FindsTheColdHalf) {
   Round(kColdAfter);
   const WorkingSet set = sampler_->Latest();
   ASSERT_TRUE(set.cold);
-  EXPECT_GE(*set.cold, Bytes::MiB(63)) << "all of it but the marks, which are out";
-  EXPECT_LE(*set.cold, Bytes::MiB(64));
-  EXPECT_NEAR(static_cast<double>(set.active->value), 5000, 50);
+  EXPECT_EQ(*set.cold, Bytes::MiB(64));
+  EXPECT_EQ(set.active, Permyriad{5000});
   EXPECT_EQ(set.seen_at, At(kColdAfter));
-  EXPECT_EQ(set.probe, "refaults");
+  EXPECT_EQ(set.probe, "fake");
   EXPECT_EQ(set.fault, "");
 }
 
@@ -60,7 +64,7 @@ TEST_F(BlockSamplerTest, NamesColdBlocksOnceAndNoOthers) {
   Round(kColdAfter);
   const auto some = sampler_->TakeCold(Bytes::MiB(10), At(kColdAfter));
   const auto rest = sampler_->TakeCold(Bytes::GiB(1), At(kColdAfter));
-  EXPECT_EQ(some.size(), 6U) << "2 MiB each, less the marks";
+  EXPECT_EQ(some.size(), 5U) << "2 MiB each";
   EXPECT_EQ(some.size() + rest.size(), 32U);
   for (const auto& ranges : {some, rest}) {
     for (const host::AddressRange& range : ranges) {
@@ -85,18 +89,6 @@ TEST_F(BlockSamplerTest, WhatCameBackIsInUse) {
   EXPECT_EQ(sampler_->Latest().active, Permyriad{10000}) << "a rise is followed at once";
 }
 
-TEST_F(BlockSamplerTest, LeavesAloneWhatIsInUse) {
-  Make(8);
-  std::size_t marked = 0;
-  for (int round = 0; round < 64; ++round) {
-    Round(round * kColdAfter);
-    marked = memory_->paged_out;
-    Touch(0, 8 * kBlock);
-  }
-  EXPECT_LE(marked, 8U * 4 * 11) << "marked at each eighth round in the end";
-  EXPECT_GE(marked, 8U * 4 * 8) << "and not given up";
-}
-
 TEST_F(BlockSamplerTest, ActiveFallsSlowly) {
   Make(8);
   Round(seconds(0));
@@ -111,9 +103,9 @@ TEST_F(BlockSamplerTest, ActiveFallsSlowly) {
   EXPECT_GT(active, Permyriad{5000});
 }
 
-TEST_F(BlockSamplerTest, WithoutSwapNothingIsColdAndItSaysWhy) {
+TEST_F(BlockSamplerTest, WithoutMarksNothingIsColdAndItSaysWhy) {
   Make(128);
-  memory_->stays = true;
+  marks_.stuck = true;
   Round(seconds(0));
   Round(kColdAfter);
   EXPECT_EQ(sampler_->Latest().cold, std::nullopt);
@@ -127,7 +119,7 @@ TEST_F(BlockSamplerTest, WhatIsNotHeldIsNotCold) {
   Round(seconds(0));
   Round(kColdAfter);
   EXPECT_EQ(sampler_->Latest().cold, std::nullopt);
-  EXPECT_EQ(memory_->paged_out, 0U);
+  EXPECT_TRUE(marks_.marked.empty());
 }
 
 TEST_F(BlockSamplerTest, ALargeGuestIsCutIntoLargeBlocks) {

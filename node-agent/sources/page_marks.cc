@@ -34,25 +34,6 @@ std::uint64_t BitOf(std::uint64_t frame) { return std::uint64_t{1} << frame % 64
 
 }  // namespace
 
-Status SwapMarks::Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) {
-  std::vector<host::AddressRange> ranges;
-  ranges.reserve(pages.size());
-  for (const std::uint64_t page : pages) ranges.push_back({page, page + host::kPage});
-  return memory.Advise(ranges, host::Advice::kPageOut);
-}
-
-Result<std::vector<bool>> SwapMarks::Stand(host::GuestMemory& memory,
-                                           const std::vector<std::uint64_t>& pages) {
-  std::vector<bool> stand;
-  for (const std::uint64_t page : pages) {
-    const auto entry = EntryOf(memory, page);
-    if (!entry) return entry.error();
-    // A memfd's page that is out shows as neither present nor swapped.
-    stand.push_back(!entry->present());
-  }
-  return stand;
-}
-
 Result<std::unique_ptr<PageMarks>> IdleMarks::Open(const host::Roots& roots) {
   const std::string path = roots.mm + "/page_idle/bitmap";
   host::Fd bitmap(open(path.c_str(), O_RDWR | O_CLOEXEC));

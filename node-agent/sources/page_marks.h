@@ -18,24 +18,11 @@ class PageMarks {
   virtual ~PageMarks() = default;
   /// WorkingSet.probe.
   virtual const char* Name() const = 0;
-  /// Whether marking a page that is in use costs its user something.
-  virtual bool Hurts() const = 0;
   /// Marks those pages (by address), as far as they let themselves be marked.
   virtual Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) = 0;
   /// For each of them whether its mark stands: nobody has touched it since.
   virtual Result<std::vector<bool>> Stand(host::GuestMemory& memory,
                                           const std::vector<std::uint64_t>& pages) = 0;
-};
-
-/// A page that is paged out and stays out is cold; one that is in use comes back by a fault, which
-/// costs its user that one fault. Works on each kernel that has process_madvise and some swap.
-class SwapMarks final : public PageMarks {
- public:
-  const char* Name() const override { return "refaults"; }
-  bool Hurts() const override { return true; }
-  Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) override;
-  Result<std::vector<bool>> Stand(host::GuestMemory& memory,
-                                  const std::vector<std::uint64_t>& pages) override;
 };
 
 /// Documentation/admin-guide/mm/idle_page_tracking.rst: a bit for each page frame, set by its
@@ -47,7 +34,6 @@ class IdleMarks final : public PageMarks {
   static Result<std::unique_ptr<PageMarks>> Open(const host::Roots& roots);
 
   const char* Name() const override { return "idle-page"; }
-  bool Hurts() const override { return false; }
   Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) override;
   Result<std::vector<bool>> Stand(host::GuestMemory& memory,
                                   const std::vector<std::uint64_t>& pages) override;

@@ -13,15 +13,6 @@ using host::FakeGuestMemory;
 
 std::uint64_t Page(std::uint64_t page) { return FakeGuestMemory::kBegin + page * host::kPage; }
 
-TEST(SwapMarks, APageThatCameBackWasTouched) {
-  FakeGuestMemory memory(16);
-  SwapMarks marks;
-  ASSERT_TRUE(marks.Set(memory, {Page(1), Page(3)}).ok());
-  EXPECT_EQ(memory.paged_out, 2U);
-  memory.held[3] = true;
-  EXPECT_EQ(*marks.Stand(memory, {Page(1), Page(3)}), (std::vector<bool>{true, false}));
-}
-
 // A file as large as the bitmap of a small machine. What the kernel does with it is not here: it
 // sets the bits that are 1, of whole and first pages, and clears those of pages that were used.
 class IdleMarksTest : public testing::Test {

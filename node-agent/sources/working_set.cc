@@ -146,8 +146,9 @@ void SampledProbe::Tell() {
 std::unique_ptr<Probe> ChooseProbe(const host::Roots& roots, const host::Clock& clock,
                                    seconds cold_after) {
   auto marks = IdleMarks::Open(roots);
+  if (!marks) return nullptr;
   return std::make_unique<SampledProbe>(
-      marks ? *std::move(marks) : std::make_unique<SwapMarks>(),
+      *std::move(marks),
       [roots](const host::VmProcess& vm) { return host::QemuMemory::Open(roots, vm); }, clock,
       cold_after);
 }

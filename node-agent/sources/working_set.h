@@ -75,8 +75,9 @@ class SampledProbe final : public Probe {
   std::jthread thread_;  // last: it uses all the others
 };
 
-/// The best probe that this kernel and this process's rights allow: idle page tracking, else
-/// refaults.
+/// The best probe that this kernel and this process's rights allow: idle page tracking. Null: it
+/// has none; then only the kernel itself can choose what is cold (host::ReclaimFrom), and refaults
+/// say whether it chose well.
 std::unique_ptr<Probe> ChooseProbe(const host::Roots& roots, const host::Clock& clock,
                                    seconds cold_after);
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <utility>
 
 #include "node-agent/host/fake_guest_memory.h"
 #include "node-agent/host/temporary_tree.h"
@@ -11,20 +12,26 @@
 namespace ullage::sources {
 namespace {
 
-// Each look at it finds all of its memory in use, or none of it.
+// Whose marks are there right after they were set, and never later.
 class Guest final : public host::FakeGuestMemory {
  public:
-  Guest(std::size_t pages, bool busy) : FakeGuestMemory(pages), busy_(busy) {}
-  Result<std::vector<host::PageEntry>> Pages(host::AddressRange range) override {
-    const bool one = range.size() == host::kPage;
-    auto entries = FakeGuestMemory::Pages(range);
-    // Marked, and at once touched again behind the first look.
-    if (busy_ && one) held[At(range.begin)] = true;
-    return entries;
-  }
+  Guest(std::size_t pages, bool is_busy) : FakeGuestMemory(pages), busy(is_busy) {}
+  const bool busy;
+  bool fresh = false;
+};
 
- private:
-  bool busy_;
+class Marks final : public PageMarks {
+ public:
+  const char* Name() const override { return "fake"; }
+  Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>&) override {
+    dynamic_cast<Guest&>(memory).fresh = true;
+    return Ok();
+  }
+  Result<std::vector<bool>> Stand(host::GuestMemory& memory,
+                                  const std::vector<std::uint64_t>& pages) override {
+    auto& guest = dynamic_cast<Guest&>(memory);
+    return std::vector<bool>(pages.size(), std::exchange(guest.fresh, false) || !guest.busy);
+  }
 };
 
 bool Eventually(const std::function<bool()>& holds) {
@@ -44,7 +51,7 @@ host::VmProcess Vm(const char* id) {
 class SampledProbeTest : public testing::Test {
  protected:
   host::SystemClock clock_;
-  SampledProbe probe_{std::make_unique<SwapMarks>(),
+  SampledProbe probe_{std::make_unique<Marks>(),
                       [](const host::VmProcess& vm) -> Result<std::unique_ptr<host::GuestMemory>> {
                         if (vm.id.value == "lost") return Error(Code::kGone, "ended");
                         return std::unique_ptr<host::GuestMemory>(
@@ -69,7 +76,7 @@ TEST_F(SampledProbeTest, ForgetsWhomItIsNotToWatch) {
   EXPECT_EQ(probe_.Latest({"idle"}).probe, "");
   EXPECT_EQ(probe_.TakeCold({"idle"}, Bytes::MiB(4)).error().code(), Code::kNotFound);
   probe_.Watch({Vm("idle")});
-  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).probe == "refaults"; }));
+  EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).probe == "fake"; }));
   probe_.Watch({});
   EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).probe.empty(); }));
 }
@@ -79,7 +86,7 @@ TEST(ChooseProbe, TakesWhatTheKernelHas) {
   const host::SystemClock clock;
   host::Roots roots;
   roots.mm = tree.path("mm");
-  EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1))->Name(), "refaults");
+  EXPECT_EQ(ChooseProbe(roots, clock, seconds(1)), nullptr);
   tree.Write("mm/page_idle/bitmap", std::string(64, '\0'));
   if (!IdleMarks::Open(roots)) GTEST_SKIP() << "no right to see page frame numbers";
   EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1))->Name(), "idle-page");
