@@ -176,15 +176,18 @@ Result<HttpRequest> ListRequest(const ObjectRef& ref, const Selection& selection
                                 const std::string& next) {
   const auto path = PathOf(ref);
   if (!path) return path.error();
-  std::string target = *path + "?limit=" + std::to_string(page_size);
-  if (!selection.labels.empty()) target += "&labelSelector=" + PercentEncode(selection.labels);
-  if (!selection.fields.empty()) target += "&fieldSelector=" + PercentEncode(selection.fields);
+  std::string target = *path;
+  const auto add = [&](const char* key, const std::string& value) {
+    if (value.empty()) return;
+    target += target.size() == path->size() ? '?' : '&';
+    target += std::string(key) + "=" + PercentEncode(value);
+  };
+  if (!next.empty() || version.empty() || version == "0") add("limit", std::to_string(page_size));
+  add("labelSelector", selection.labels);
+  add("fieldSelector", selection.fields);
+  add("continue", next);
   // A page after the first belongs to the version of the first.
-  if (!next.empty()) {
-    target += "&continue=" + PercentEncode(next);
-  } else if (!version.empty()) {
-    target += "&resourceVersion=" + PercentEncode(version);
-  }
+  if (next.empty()) add("resourceVersion", version);
   return HttpRequest{"GET", target};
 }
 

@@ -148,7 +148,9 @@ class Client {
 };
 
 /// The GET of one page of a list. `version`: "" as fresh as etcd, "0" whatever the server has at
-/// hand, else not older than that.
+/// hand, else not older than that: then it is one page, because API servers serve such lists from
+/// their cache only where no limit is asked for (kubernetes/kubernetes, storage/cacher,
+/// shouldDelegateList).
 Result<HttpRequest> ListRequest(const ObjectRef& ref, const Selection& selection,
                                 unsigned page_size, const std::string& version,
                                 const std::string& next);

@@ -31,6 +31,11 @@ Result<Answer> WatchLoop::ReadPage(const std::string& version, const std::string
   if (!request) return request.error();
   auto answer =
       client_.SendOnce(*request, {options_.list_deadline}, client_.options().list_limit, stop);
+  // A 504 says that the server waited for our version in vain. That nothing came in time says that
+  // it has too much to do.
+  if (!answer && answer.error().code() == Code::kDeadline) {
+    return Error(Code::kUnavailable, answer.error().message());
+  }
   if (!answer || answer->ok()) return answer;
   retry_after = answer->retry_after;
   return ErrorOf(*request, *answer);

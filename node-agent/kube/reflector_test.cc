@@ -96,7 +96,7 @@ TEST_F(WatchLoopTest, TellsAllAndThenEachChangeInOrder) {
   EXPECT_THAT(diary_.lines, ElementsAre("all a b", "added c", "modified a", "deleted b"));
   EXPECT_EQ(Target(0), "/api/v1/pods?limit=500&labelSelector=a%3Db&resourceVersion=0");
   EXPECT_EQ(Target(1),
-            "/api/v1/pods?limit=500&labelSelector=a%3Db&resourceVersion=10&watch=true&"
+            "/api/v1/pods?labelSelector=a%3Db&resourceVersion=10&watch=true&"
             "allowWatchBookmarks=true&timeoutSeconds=400");
   EXPECT_EQ(server_->asked_limits[1].deadline, milliseconds(0));
   EXPECT_EQ(server_->asked_limits[1].silence, milliseconds(150000));
@@ -129,7 +129,7 @@ TEST_F(WatchLoopTest, A410InsideTheStreamListsAnewWithoutAFault) {
   server_->Say(200, List(30, PodJson("c", 29)));
   Run();
   EXPECT_THAT(diary_.lines, ElementsAre("all a", "added b", "all c"));
-  EXPECT_THAT(Target(2), Not(HasSubstr("resourceVersion")));
+  EXPECT_EQ(Target(2), "/api/v1/pods?labelSelector=a%3Db&resourceVersion=11") << "from the cache";
   EXPECT_THAT(time_.rests, ElementsAre(milliseconds(100)));
 }
 
@@ -139,7 +139,28 @@ TEST_F(WatchLoopTest, A410AsStatusListsAnew) {
   server_->Say(200, List(30, PodJson("c", 29)));
   Run();
   EXPECT_THAT(diary_.lines, ElementsAre("all", "all c"));
-  EXPECT_THAT(Target(2), Not(HasSubstr("resourceVersion")));
+  EXPECT_EQ(Target(2), "/api/v1/pods?labelSelector=a%3Db&resourceVersion=10");
+}
+
+TEST_F(WatchLoopTest, AVersionThatTheServerDoesNotReachIsListedFromEtcd) {
+  server_->Say(200, List(10, ""));
+  server_->Say(410, R"({"reason":"Expired","code":410})");
+  server_->Say(504, R"({"reason":"Timeout","message":"Too large resource version: 10"})");
+  server_->Say(200, List(3, PodJson("c", 2)));
+  Run();
+  EXPECT_THAT(Target(2), HasSubstr("resourceVersion=10"));
+  EXPECT_EQ(Target(3), "/api/v1/pods?limit=500&labelSelector=a%3Db");
+  EXPECT_THAT(Target(4), HasSubstr("resourceVersion=3&watch"));
+}
+
+TEST_F(WatchLoopTest, AListThatIsLateIsAskedForAgainFromTheCache) {
+  server_->Say(200, List(10, ""));
+  server_->Say(410, R"({"reason":"Expired","code":410})");
+  server_->Break(Code::kDeadline);
+  server_->Say(200, List(30, ""));
+  Run();
+  EXPECT_THAT(Target(3), HasSubstr("resourceVersion=10"));
+  EXPECT_THAT(diary_.lines, ElementsAre("all", "fault", "all", "fine"));
 }
 
 TEST_F(WatchLoopTest, A410BetweenPagesThrowsAwayWhatWasCollected) {

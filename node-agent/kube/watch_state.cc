@@ -37,12 +37,12 @@ void WatchState::Ended(milliseconds lasted) {
 
 void WatchState::Failed(Code code, std::optional<milliseconds> retry_after) {
   Fail(retry_after);
-  if (code == Code::kGone) {
-    list_ = true;
-    fresh_ = true;
-  } else if (list_) {
-    fresh_ = fresh_ || !version_.empty();
-  } else if (failures_ >= kListAfter) {
+  if (list_) {
+    // The server cannot serve that version. One that is away, or has too much to do, said nothing
+    // of it: after a restart all agents at once would read etcd.
+    const bool of_the_version = code != Code::kUnavailable && !version_.empty();
+    fresh_ = fresh_ || code == Code::kGone || of_the_version;
+  } else if (code == Code::kGone || failures_ >= kListAfter) {
     list_ = true;
   }
 }

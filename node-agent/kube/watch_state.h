@@ -33,7 +33,8 @@ class WatchState {
   void Ended(milliseconds lasted);
   /// Nothing came for too long, which may be right or mean a lost server: a list tells.
   void Silent() { list_ = true; }
-  /// The list or watch failed. kGone (410): our version is too old, all has to be listed anew.
+  /// The list or watch failed. kGone (410): a watch cannot begin at our version, for which a list
+  /// that is not older makes up, and that the server's cache has; a list cannot be had that way.
   void Failed(Code code, std::optional<milliseconds> retry_after);
 
  private:

@@ -44,12 +44,35 @@ TEST_F(WatchStateTest, GoesOnAfterTheLastThatItHeard) {
   Expect(Do::kWatch, kNone, "15");
 }
 
-TEST_F(WatchStateTest, AnExpiredVersionIsListedAnewFromEtcd) {
+TEST_F(WatchStateTest, AfterAnExpiredWatchAListThatIsNotOlder) {
   Start();
   state_.Heard("11");
   random_ = 200;
   state_.Failed(Code::kGone, {});
-  Expect(Do::kList, milliseconds(200), "");
+  Expect(Do::kList, milliseconds(200), "11");
+  state_.Listed("90");
+  Expect(Do::kWatch, kNone, "90");
+}
+
+TEST_F(WatchStateTest, AVersionThatCannotBeListedEitherIsListedFromEtcd) {
+  Start();
+  state_.Failed(Code::kGone, {});
+  Expect(Do::kList, kNone, "10");
+  state_.Failed(Code::kGone, {});
+  Expect(Do::kList, kNone, "");
+  state_.Failed(Code::kUnavailable, {});
+  Expect(Do::kList, kNone, "");
+  state_.Listed("90");
+  Expect(Do::kWatch, kNone, "90");
+}
+
+// However long it was away: 5,000 agents would read etcd at once when it is back.
+TEST_F(WatchStateTest, AServerThatWasAwayIsNotListedFromEtcd) {
+  Start();
+  for (int i = 0; i < 20; ++i) {
+    state_.Failed(Code::kUnavailable, {});
+    EXPECT_EQ(state_.Next().version, "10");
+  }
   state_.Listed("90");
   Expect(Do::kWatch, kNone, "90");
 }
