@@ -289,17 +289,36 @@ Difference Compare(const k8s::NodeReclaimStatus& written, const k8s::NodeReclaim
   return changed || vms_moved ? Difference::kFigures : Difference::kNone;
 }
 
-bool NodeReclaimWriter::Due(Difference difference) const {
+bool NodeReclaimWriter::Due(Difference difference) {
   if (!written_at_) return true;
+  if (difference == Difference::kNone) figures_from_.reset();
+  if (difference == Difference::kFigures && !figures_from_) {
+    const auto most = static_cast<std::uint64_t>(rules_.every.count()) / 2;
+    figures_from_ = Now() + milliseconds(client().timing().random() % (most + 1));
+  }
   switch (difference) {
     case Difference::kNone:
       return false;
     case Difference::kFigures:
-      return Now() - *written_at_ >= rules_.every;
+      return Now() - *written_at_ >= rules_.every && Now() >= *figures_from_;
     case Difference::kConditions:
       return Now() - *written_at_ >= rules_.conditions_every;
   }
   return false;
+}
+
+bool NodeReclaimWriter::AwaitsWatches(const NodeSample& node) const {
+  if (!refused_at_ || Now() - *refused_at_ >= rules_.await_watches) return false;
+  return !node.fault.empty() || !node.heard_at || *node.heard_at <= *refused_at_;
+}
+
+void NodeReclaimWriter::Judge(const Status& status, const std::stop_token& stop) {
+  refused_at_.reset();
+  if (!status &&
+      (status.error().code() == Code::kUnavailable || status.error().code() == Code::kDeadline)) {
+    refused_at_ = Now();
+  }
+  Note(status, stop);
 }
 
 Status NodeReclaimWriter::Make(const k8s::NodeReclaim& object, const std::stop_token& stop) {
@@ -321,15 +340,17 @@ Status NodeReclaimWriter::Write(const k8s::NodeReclaim& object, const std::stop_
   }
   written_ = object.status();
   written_at_ = Now();
+  figures_from_.reset();
   return Ok();
 }
 
 void NodeReclaimWriter::Step(const Report& report, const std::stop_token& stop) {
   const auto& node = report.snapshot.node;
-  if (!node || node->name.empty() || node->uid.empty() || !MayWrite()) return;
+  if (!node || node->name.empty() || node->uid.empty()) return;
+  if (!MayWrite() || AwaitsWatches(*node)) return;
   if (!made_) {
     const Status made = Make(Bare(*node), stop);
-    if (!made) return Note(made, stop);
+    if (!made) return Judge(made, stop);
     written_at_.reset();
   }
   k8s::NodeReclaimStatus now = StatusOf(report, written_);
@@ -342,7 +363,7 @@ void NodeReclaimWriter::Step(const Report& report, const std::stop_token& stop) 
   const k8s::NodeReclaim object = ReclaimOf(report, written_);
   const Status written = Write(object, stop);
   if (written) cut_ = object.status().vms_size() < all;
-  Note(written, stop);
+  Judge(written, stop);
 }
 
 }  // namespace ullage::publishers

@@ -18,8 +18,13 @@ using kube::kNodeReclaims;
 inline constexpr std::size_t kNodeReclaimLimit = 8192;
 
 struct ReclaimRules {
-  milliseconds every{60000};            ///< between two writes of figures, at least
+  /// Between two writes of figures, at least; those that move after a longer rest wait for up to
+  /// half of it, by chance, because what moves them may move those of thousands of nodes.
+  milliseconds every{60000};
   milliseconds conditions_every{5000};  ///< between two writes for a condition that changed
+  /// After an API server did not take a write, for the node to be followed again, at most: only
+  /// then there is more to say than that it was away, which all nodes would say at once.
+  milliseconds await_watches{150000};
 };
 
 /// What a node has to say: the object with its status. Conditions that have the same status as in
@@ -45,7 +50,9 @@ class NodeReclaimWriter final : public Writer {
   void Step(const Report& report, const std::stop_token& stop) override;
 
  private:
-  bool Due(Difference difference) const;
+  bool Due(Difference difference);
+  bool AwaitsWatches(const NodeSample& node) const;
+  void Judge(const Status& status, const std::stop_token& stop);
   Status Make(const k8s::NodeReclaim& object, const std::stop_token& stop);
   Status Write(const k8s::NodeReclaim& object, const std::stop_token& stop);
 
@@ -54,6 +61,8 @@ class NodeReclaimWriter final : public Writer {
   k8s::NodeReclaimStatus written_;
   bool cut_ = false;  // VMs were left out of it, for its size
   std::optional<BootTime> written_at_;
+  std::optional<BootTime> figures_from_;  // those that have moved are written not before
+  std::optional<BootTime> refused_at_;    // the last write, by an API server that is not there
 };
 
 }  // namespace ullage::publishers

@@ -173,7 +173,8 @@ class ReclaimWriter : public testing::Test {
 
   kube::FakeTime time_;
   std::shared_ptr<kube::FakeTransport> server_ = std::make_shared<kube::FakeTransport>();
-  kube::Client client_{server_, {time_, time_, kube::AlwaysHundred()}};
+  std::uint64_t random_ = 0;
+  kube::Client client_{server_, {time_, time_, [this] { return random_; }}};
   std::vector<std::string> said_;
   NodeReclaimWriter writer_{
       client_, {}, [this](const std::string& line) { said_.push_back(line); }};
@@ -215,6 +216,70 @@ TEST_F(ReclaimWriter, FiguresOnceAMinuteAndConditionsAtOnce) {
     Step();
   }
   EXPECT_LE(server_->requests.size(), 2u + 3 + 12);
+}
+
+// What moves the figures of all nodes at once (a job that runs in all guests at midnight) must not
+// have all of them write within the same second.
+TEST_F(ReclaimWriter, FiguresThatMoveAfterARestWaitForTheirTurn) {
+  for (int i = 0; i < 10; ++i) server_->Say(200, "{}");
+  Step(100);
+  random_ = 20000;
+  report_.plan.capacity.additional += Bytes::MiB(64);
+  Step(20);
+  EXPECT_THAT(server_->requests, SizeIs(2));
+  Step(1);
+  EXPECT_THAT(server_->requests, SizeIs(3));
+  // Whoever writes once a minute has its own second already.
+  report_.plan.capacity.additional += Bytes::MiB(64);
+  Step(59);
+  EXPECT_THAT(server_->requests, SizeIs(3));
+  Step(1);
+  EXPECT_THAT(server_->requests, SizeIs(4));
+  // What came and went is forgotten, and a condition waits for no turn.
+  Step(60);
+  report_.plan.capacity.additional += Bytes::MiB(64);
+  Step(19);
+  report_.plan.capacity.additional += Bytes::MiB(-64);
+  Step(19);
+  report_.plan.capacity.additional += Bytes::MiB(64);
+  Step(19);
+  EXPECT_THAT(server_->requests, SizeIs(4));
+  report_.snapshot.vms_fault = "libvirt is away";
+  Step(1);
+  EXPECT_THAT(server_->requests, SizeIs(5));
+}
+
+TEST_F(ReclaimWriter, SaysNothingOfAnApiServerThatWasAway) {
+  NodeSample& node = *report_.snapshot.node;
+  server_->Say(200, "{}");
+  server_->Say(200, "{}");
+  Step(10);
+  node.heard_at = time_.Now().boot;
+  node.fault = "node: connection refused";
+  server_->Break(Code::kUnavailable);
+  Step(60);
+  EXPECT_THAT(server_->requests, SizeIs(3)) << "it tried once";
+  node.heard_at = time_.Now().boot;
+  Step(5);
+  EXPECT_THAT(server_->requests, SizeIs(3)) << "not all is followed again";
+  node.fault = "";
+  Step(100);
+  EXPECT_THAT(server_->requests, SizeIs(3)) << "all is as it was written";
+  EXPECT_THAT(said_, SizeIs(1));
+}
+
+TEST_F(ReclaimWriter, AFaultThatStaysIsSaidAllTheSame) {
+  server_->Say(200, "{}");
+  server_->Say(200, "{}");
+  Step(10);
+  report_.snapshot.node->fault = "VMIs: 403 Forbidden";
+  server_->Break(Code::kUnavailable);
+  server_->Say(200, "{}");
+  Step(150);
+  EXPECT_THAT(server_->requests, SizeIs(3));
+  Step(1);
+  ASSERT_THAT(server_->requests, SizeIs(4));
+  EXPECT_THAT(server_->requests[3].body, HasSubstr("403 Forbidden"));
 }
 
 TEST_F(ReclaimWriter, WhatDidNotFitIsNoChange) {
