@@ -3,14 +3,19 @@
 
 namespace ullage::publishers {
 
+std::vector<std::unique_ptr<Writer>> MakeWriters(const ClusterPublisherOptions& options,
+                                                 const kube::Client& client) {
+  std::vector<std::unique_ptr<Writer>> writers;
+  writers.push_back(std::make_unique<NodeResource>(client, options.resource, options.say));
+  writers.push_back(std::make_unique<NodeReclaimWriter>(client, options.reclaim, options.say));
+  writers.push_back(
+      std::make_unique<EventWriter>(client, options.events, options.node, options.say));
+  return writers;
+}
+
 ClusterPublisher::ClusterPublisher(const ClusterPublisherOptions& options,
                                    const kube::Client& client, const Bulletin& bulletin)
-    : bulletin_(bulletin) {
-  // In the order of what may wait least.
-  writers_.push_back(std::make_unique<NodeResource>(client, options.resource, options.say));
-  writers_.push_back(std::make_unique<NodeReclaimWriter>(client, options.reclaim, options.say));
-  writers_.push_back(
-      std::make_unique<EventWriter>(client, options.events, options.node, options.say));
+    : bulletin_(bulletin), writers_(MakeWriters(options, client)) {
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 

@@ -22,6 +22,10 @@ struct ClusterPublisherOptions {
   Voice say{};  ///< what failed and works again, and what was written; from the publisher's thread
 };
 
+/// All that write for a node, in the order of what may wait least.
+std::vector<std::unique_ptr<Writer>> MakeWriters(const ClusterPublisherOptions& options,
+                                                 const kube::Client& client);
+
 /// Tells the API server of this node: the extended resource, the NodeReclaim and Events, from the
 /// bulletin's latest report. One thread of its own, so a slow API server delays no tick. What the
 /// mode allows is in the report; in mode observe nothing but the NodeReclaim is written.

@@ -26,7 +26,7 @@ VmId IdOf(const Resident& vm) {
   return {text.data()};
 }
 
-class OurPolicy final : public Strategy {
+class OurPolicy final : public Ourselves {
  public:
   explicit OurPolicy(PolicyParams params) : params_(std::move(params)) {}
 
@@ -43,6 +43,8 @@ class OurPolicy final : public Strategy {
   }
 
   std::uint64_t writes() const override { return writes_; }
+  const Snapshot& snapshot() const override { return snapshot_; }
+  const Plan& plan() const override { return plan_; }
 
  private:
   void Tick(const View& view) {
@@ -167,7 +169,7 @@ class OurPolicy final : public Strategy {
 
 }  // namespace
 
-std::unique_ptr<Strategy> Ours(const PolicyParams& params) {
+std::unique_ptr<Ourselves> Ours(const PolicyParams& params) {
   return std::make_unique<OurPolicy>(params);
 }
 

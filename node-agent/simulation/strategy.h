@@ -9,6 +9,7 @@
 
 #include "node-agent/model/bytes.h"
 #include "node-agent/model/params.h"
+#include "node-agent/model/plan.h"
 
 namespace ullage::simulation {
 
@@ -69,7 +70,12 @@ struct Rival {
 };
 const std::vector<Rival>& Rivals();
 
-/// The policy that the agent runs, with these parameters.
-std::unique_ptr<Strategy> Ours(const PolicyParams& params);
+/// The policy that the agent runs, and what the agent would tell of it.
+class Ourselves : public Strategy {
+ public:
+  virtual const Snapshot& snapshot() const = 0;  ///< of the last Look() or Sell()
+  virtual const Plan& plan() const = 0;          ///< for it
+};
+std::unique_ptr<Ourselves> Ours(const PolicyParams& params);
 
 }  // namespace ullage::simulation

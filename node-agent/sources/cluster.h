@@ -23,6 +23,21 @@ class ClusterSource final : public NodeReader {
     /// Between two questions for a kind whose CRD is not installed.
     milliseconds absent_rest{60000};
   };
+  /// Calls `follow(resource, watch options, handler)` for each collection, in the order of above.
+  template <typename Follow>
+  static void Each(ClusterState& state, const Options& options, const Follow& follow) {
+    const auto one = [&](const kube::Resource& resource, kube::Selection selection, auto& handler) {
+      kube::WatchOptions watch;
+      watch.selection = std::move(selection);
+      watch.absent_rest = options.absent_rest;
+      follow(resource, watch, handler);
+    };
+    one(kube::kNodes, {"", "metadata.name=" + options.node}, state.node());
+    one(kube::kPods, {"", "spec.nodeName=" + options.node}, state.pods());
+    one(kube::kVmis, {"kubevirt.io/nodeName=" + options.node, ""}, state.vmis());
+    one(kube::kReclaimPolicies, {}, state.policies());
+  }
+
   /// `client` must outlive it. kExhausted: no threads for it.
   static Result<std::unique_ptr<ClusterSource>> Start(const kube::Client& client,
                                                       const Options& options);
