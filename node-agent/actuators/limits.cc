@@ -12,6 +12,7 @@ namespace {
 
 using State = Outcome::State;
 
+constexpr milliseconds kLongest{100};
 constexpr seconds kCoolDown{600};    // after another writer
 constexpr seconds kBetweenLower{5};  // raising is never delayed
 constexpr seconds kBetweenSwap{60};
@@ -168,9 +169,13 @@ Status Limits::Set(const VmState& vm, const std::string& file, std::optional<Byt
   });
   if (!noted) return noted;
   unwanted_.erase(key);
-  Status written = target->Write(value);
+  // The tick waits for it, and so does the sign of life.
+  Status written = target->Write(value, kLongest);
   if (!written && first) Drop({key});
-  return written;
+  if (!written || (parts_.keeper() && parts_.book.Holds(key))) return written;
+  // Undone and forgotten before this came to stand: this process had stood still.
+  static_cast<void>(host::Undo(parts_.roots, file, {path, target->inode(), was, *stands, value}));
+  return Error(Code::kUnavailable, "ullage-lease has just undone it");
 }
 
 // memory.swap.max is raised, so it takes nothing: how much may go there, the reclaim decides.

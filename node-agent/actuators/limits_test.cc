@@ -34,7 +34,13 @@ class LimitsTest : public ::testing::Test {
     roots.cgroup = tree_.path("cgroup");
     limits_.emplace(Limits::Parts{
         *book_, roots, [this](const VmId& vm) { return tree_.path("cgroup/" + vm.value); },
-        [this] { return keeper_; }});
+        [this] {
+          if (++looks_ == forgets_at_) {
+            auto other = host::LeaseBook::Open(tree_.path(), "boot").value();
+            EXPECT_TRUE(other.Change([](host::Leases& leases) { leases.values.clear(); }).ok());
+          }
+          return keeper_;
+        }});
   }
   std::uint64_t Inode(const std::string& path) const {
     struct stat status {};
@@ -66,6 +72,7 @@ class LimitsTest : public ::testing::Test {
 
   host::TemporaryTree tree_;
   bool keeper_ = true;
+  int looks_ = 0, forgets_at_ = 0;
   std::optional<host::LeaseBook> book_;
   std::optional<Limits> limits_;
   Snapshot snapshot_;
@@ -80,6 +87,16 @@ TEST_F(LimitsTest, SetsALimitThatTheBookKnows) {
   const auto leased = limits_->Leased(snapshot_.at.boot);
   EXPECT_EQ(leased.at({"a"}).limit, Bytes::MiB(400));
   EXPECT_FALSE(leased.at({"a"}).yielded);
+}
+
+// An agent that stood still between writing the book and writing the limit: ullage-lease has seen
+// to it that nothing stands, and forgotten it.
+TEST_F(LimitsTest, NothingStandsThatTheBookHasForgotten) {
+  forgets_at_ = 2;  // the first look comes before the limit is written
+  EXPECT_EQ(Tick(400)[0].state, State::kSkipped);
+  EXPECT_EQ(Stands(), "max");
+  EXPECT_EQ(Held(), 0U);
+  EXPECT_EQ(Tick(400)[0].state, State::kDone) << "the next one is set again";
 }
 
 TEST_F(LimitsTest, WithoutSomebodyToUndoItNothingIsSet) {

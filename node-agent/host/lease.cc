@@ -7,10 +7,13 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <thread>
 #include <vector>
 
 #include "node-agent/host/cgroup.h"
+#include "node-agent/host/interrupted_write.h"
 #include "node-agent/host/text.h"
 
 namespace ullage::host {
@@ -22,6 +25,8 @@ constexpr std::size_t kIdLimit = 64;
 constexpr std::size_t kPathLimit = 4096;
 constexpr std::size_t kValueLimit = 64;
 constexpr std::size_t kBeatSize = 21;  // 20 digits, the most that 64 bits have, and a line's end
+constexpr int kTries = 50;
+constexpr milliseconds kBetweenTries{1};
 constexpr const char* kHeader = "ullage-leases 1 ";
 // v1 writes "no limit" as the largest page-aligned number.
 constexpr Bytes kV1NoLimit = Bytes::Max().FloorTo(Bytes::MiB(1));
@@ -77,9 +82,18 @@ bool ReadValue(std::string_view line, Leases& leases) {
   return leases.values.emplace(Leases::Key{vm, file}, std::move(value)).second;
 }
 
-Status WriteAt(const Fd& folder, const std::string& name, std::string_view text) {
+Status WriteAt(const Fd& folder, const std::string& name, std::string_view text,
+               milliseconds longest) {
   const Fd file(openat(folder.get(), name.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));
   if (!file.valid()) return FromErrno(errno, name);
+  if (longest > milliseconds(0)) {
+    const auto until = std::chrono::steady_clock::now() + longest;
+    const auto enough = [&] { return std::chrono::steady_clock::now() >= until; };
+    const int error = WriteUntil(file.get(), text, enough);
+    if (error == 0) return Ok();
+    if (error != EINTR) return FromErrno(error, name);
+    return Error(Code::kUnavailable, name + ": not set, too much was charged meanwhile");
+  }
   ssize_t put = -1;
   do {
     put = write(file.get(), text.data(), text.size());
@@ -196,6 +210,16 @@ Status LeaseBook::Look() {
   return Ok();
 }
 
+bool LeaseBook::Holds(const Leases::Key& key) {
+  for (int tries = 0; tries < kTries; ++tries) {
+    const Status looked = Change([](Leases&) {});
+    if (looked) return leases_.values.contains(key);
+    if (looked.error().code() != Code::kExists) return false;
+    std::this_thread::sleep_for(kBetweenTries);
+  }
+  return false;
+}
+
 Status LeaseBook::Commit(Leases next) {
   if (next == leases_) return Ok();
   const auto text = FormatLeases(next, boot_id_);
@@ -233,9 +257,9 @@ Result<std::optional<Bytes>> LeasableFile::Read() const {
   return value;
 }
 
-Status LeasableFile::Write(std::optional<Bytes> value) const {
+Status LeasableFile::Write(std::optional<Bytes> value, milliseconds longest) const {
   const std::string none = file_ == kV1Limit ? "-1" : "max";
-  return WriteAt(folder_, file_, value ? std::to_string(value->count()) : none);
+  return WriteAt(folder_, file_, value ? std::to_string(value->count()) : none, longest);
 }
 
 Result<Undone> Undo(const Roots& roots, std::string_view file, const LeasedValue& lease) {

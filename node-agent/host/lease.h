@@ -59,6 +59,9 @@ class LeaseBook {
   const std::string& trouble() const { return trouble_; }
   /// Looks whether the other one changed it; a call of stat when not.
   Status Look();
+  /// Whether the lease stands, when no change by the other one is under way. False, too, when it is
+  /// at it for long.
+  bool Holds(const Leases::Key& key);
   /// Durable when it returns. kExists: the other one is at it, try again later.
   template <typename F>
   Status Change(F&& edit) {
@@ -101,8 +104,10 @@ class LeasableFile {
   /// Absent: no limit.
   Result<std::optional<Bytes>> Read() const;
   /// Raising, and what lies above the charge, returns at once; a limit below the charge makes the
-  /// kernel reclaim before it returns.
-  Status Write(std::optional<Bytes> value) const;
+  /// kernel reclaim before it returns, and while what it limits grows it may never get there.
+  /// `longest`, where it is not 0: after that v1 sets no limit (kUnavailable), v2 does and goes on
+  /// without.
+  Status Write(std::optional<Bytes> value, milliseconds longest = {}) const;
 
  private:
   LeasableFile(Fd folder, std::string file, std::uint64_t inode)

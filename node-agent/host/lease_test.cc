@@ -78,6 +78,19 @@ TEST_F(LeaseTest, WhoIsAtTheBookIsNotWaitedFor) {
   EXPECT_TRUE(book->leases().values.empty());
 }
 
+TEST_F(LeaseTest, HoldsOnlyWhatTheOtherOneHasNotDropped) {
+  auto book = LeaseBook::Open(tree_.path(), "boot");
+  ASSERT_TRUE(book->Change([&](Leases& leases) { leases.values[key_] = Value(); }).ok());
+  EXPECT_TRUE(book->Holds(key_));
+  {
+    const auto lock = LockFile(tree_.path("leases.lock"));
+    EXPECT_FALSE(book->Holds(key_)) << "the other one is at it";
+  }
+  auto other = LeaseBook::Open(tree_.path(), "boot");
+  ASSERT_TRUE(other->Change([](Leases& leases) { leases.values.clear(); }).ok());
+  EXPECT_FALSE(book->Holds(key_));
+}
+
 TEST_F(LeaseTest, GarbageIsMovedAsideAndSaid) {
   const char* const kBad[] = {
       "",
