@@ -162,12 +162,33 @@ class Cluster:
 
     # --- Ullage
 
-    def install(self, values):
+    def install(self, values, command="install"):
         everything = {"image": {"repository": IMAGE, "pullPolicy": "Never"}, **values}
         path = self.work / "values.json"
         path.write_text(json.dumps(everything))
-        self.client("helm", "install", "ullage", ROOT / "charts/ullage", "--namespace", "ullage-system",
+        self.client("helm", command, "ullage", ROOT / "charts/ullage", "--namespace", "ullage-system",
                     "--create-namespace", "--values", path, "--wait", "--timeout", "5m")
+
+    def upgrade(self, values):
+        """Ready once there is an agent with these values."""
+        old = self.agent_pod()["metadata"]["uid"]
+        self.install(values, "upgrade")
+
+        def fresh():
+            pod = self.agent_pod()
+            return pod and pod["metadata"]["uid"] != old and ready(pod) and pod
+        self.address = wait_for("a new agent", fresh)["status"]["podIP"]
+
+    def process(self, name):
+        """Its pid, of the agent's pod on this node."""
+        uid = self.agent_pod()["metadata"]["uid"]
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if (folder / "comm").read_text().strip() == name and uid in (folder / "cgroup").read_text():
+                    return int(folder.name)
+            except OSError:
+                pass  # it has ended
+        raise AssertionError(f"no {name} in pod {uid}")
 
     def agent_pod(self):
         found = self.api("GET", "/api/v1/namespaces/ullage-system/pods?labelSelector="
@@ -214,6 +235,11 @@ class Cluster:
 
     def charge(self, name):
         return int(self.vm("charge", name))
+
+    def folder(self, name):
+        """The memory cgroup of its pod."""
+        pod = self.vm("pod", name).split()[1]
+        return next(path for path in pathlib.Path(self.cgroup()).rglob(f"pod{pod}"))
 
 
 class NodeWatch:
@@ -265,6 +291,10 @@ class NodeWatch:
                 if left <= 0:
                     raise AssertionError(f"not within {timeout:g} s on the Node; last {self.moments[-3:]}")
                 self.lock.wait(left)
+
+
+def ready(pod):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
 
 
 def quantity(text):
