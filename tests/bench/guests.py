@@ -102,7 +102,8 @@ def column(row, scale, most):
                 if (cgroup / name).exists():
                     (cgroup / name).write_text(value, encoding="ascii")
             return fill(lab, row, guest, touched, most, None, None)
-        with Zram(2 * host) as zram, Discount(limit, host * MIB, zram) as discount:
+        # It is what is compressed that counts: room for four times the host, which is more than that can hold.
+        with Zram(4 * host) as zram, Discount(limit, host * MIB, zram) as discount:
             if not agent:
                 return fill(lab, row, guest, touched, most, discount, zram)
             with Agent(lab, CONFIG):

@@ -18,7 +18,7 @@ GUESTS, GUEST_MIB, HOT_MIB, COLD_MIB = 3, 768, 64, 400
 COLD_HOST_MIB, SHORT_HOST_MIB = 3072, 1536
 CONTROL = "control"
 LOOK = 60  # s of the hot loop before
-COLD_AFTER = 180  # s, at least: what was not touched for 120 s is cold
+LEAST = 180  # s: a probe calls cold what was not touched for 120 s
 QUIET = 90  # s in which nothing more is taken: who missed some pages is left alone for a minute
 LONGEST = 600  # s until it is
 WANT_MIB, USED_MIB, LEFT_MIB = 256, 384, 450
@@ -163,13 +163,13 @@ def give(load):
         with Agent(host.lab, COLD_CONFIG):
             began = quiet = time.monotonic()
             least, curve = before, []
-            while time.monotonic() - quiet < QUIET or time.monotonic() - began < COLD_AFTER:
+            while time.monotonic() - quiet < QUIET or time.monotonic() - began < LEAST:
                 if time.monotonic() - began > LONGEST:
                     break
                 time.sleep(5)
                 now = sum(host.charge(name) for name in names) + host.zram.used()
                 curve.append([round(time.monotonic() - began, 1), now // MIB])
-                # Samples of the probe go to swap, too: a few MiB are not yet what is looked for.
+                # A few MiB are noise.
                 if now < least - (GUESTS * COLD_MIB * MIB) // 50:
                     least, quiet = now, time.monotonic()
         after = sum(host.charge(name) for name in names) + host.zram.used()
@@ -276,7 +276,7 @@ def wake(load):
     """What `takes` says of a squeezed guest, and of it before."""
     with Host(SHORT_HOST_MIB, load) as host:
         # What its programs gave back its host still holds: that is what a balloon can take. A kernel that zeroes what
-        # a balloon gets faults the probe's marks back in: that alone makes a guest needy.
+        # a balloon gets would fault in what of it went to swap, and be needy.
         host.guests(["vm"], 16, 128, vm={"--driver": "stock", "--reporting": "off", "--cmdline": "init_on_alloc=0"})
         free = takes(host, "vm")
         Program(host.lab, "vm", f"hog {USED_MIB}").ends()
