@@ -16,10 +16,10 @@ struct ScalePlot {
   std::uint64_t seed = 1;
   seconds history{3 * 3600};  ///< that the nodes' VMs have behind them when the agents start
   milliseconds tick{1000};
-  seconds settle{600};  ///< from the start of the agents, over a minute, to the time at rest
-  seconds rest{600};    ///< … which is measured
+  seconds settle{300};  ///< from the start of the agents, over a minute, to the time at rest
+  seconds rest{300};    ///< … which is measured
   seconds away{60};     ///< for so long there is no API server then
-  seconds after{300};
+  seconds after{180};
 };
 
 struct ScaleResult {
