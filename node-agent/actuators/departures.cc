@@ -3,6 +3,7 @@
 
 #include "node-agent/host/text.h"
 #include "node-agent/kube/discovery.h"
+#include "node-agent/kube/migratable.h"
 
 namespace ullage::actuators {
 namespace {
@@ -12,15 +13,6 @@ constexpr std::size_t kMostWords = 512;
 bool UnderWay(const k8s::VmiMigrationState& state) {
   return !state.migration_uid().empty() && !state.completed() && !state.failed() &&
          state.end_timestamp().empty();
-}
-
-// KubeVirt's condition LiveMigratable, where it says no.
-std::optional<std::string> WhyItStays(const k8s::VirtualMachineInstance& vmi) {
-  for (const k8s::Condition& condition : vmi.status().conditions()) {
-    if (condition.type() != "LiveMigratable" || condition.status() != "False") continue;
-    return host::Printable(condition.reason() + ": " + condition.message(), kMostWords);
-  }
-  return std::nullopt;
 }
 
 // No node has been chosen for it yet.
@@ -104,7 +96,9 @@ Result<Departures::Asked> Departures::Migrate(const Departure& who, const std::s
   const auto vmi = Here(who, stop);
   if (!vmi && vmi.error().code() == Code::kGone) return Asked{vmi.error().message(), {}};
   if (!vmi) return vmi.error();
-  if (const auto why = WhyItStays(*vmi)) return Error(Code::kInvalid, "it cannot migrate: " + *why);
+  if (const auto why = kube::WhyItStays(*vmi)) {
+    return Error(Code::kInvalid, "it cannot migrate: " + *why);
+  }
   const auto made = client_.Create({kube::kMigrations, who.name_space}, ObjectOf(who, node_), stop);
   if (!made) return made.error();
   Migration migration{who, host::Printable(made->metadata().name()),

@@ -48,6 +48,7 @@ std::optional<std::string> Mover::WhyNot(const Snapshot& snapshot, const Order& 
   if (!snapshot.node->fault.empty()) return "the API server is away";
   if (!vm->exempt.empty() || vm->spec.reclaim == Reclaim::kOff) return "it is left alone";
   if (vm->leaving) return "it leaves already";
+  if (order.migrate && !vm->stays.empty()) return "it cannot migrate: " + vm->stays;
   if (!order.migrate && vm->reclaimed <= Bytes()) return "it does not stand on reclaimed memory";
   const auto waits = [&](const auto& rests, const auto& key) -> const Rest* {
     const auto at = rests.find(key);

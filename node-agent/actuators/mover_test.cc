@@ -165,6 +165,8 @@ TEST_F(MoverTest, RefusesWhatThePolicyMayNotHaveMeant) {
   EXPECT_NE(refused([&](Snapshot& s) { web(s).leaving = true; }), "");
   EXPECT_NE(refused([&](Snapshot& s) { web(s).exempt = "GPUs"; }, Kind::kMigrate), "");
   EXPECT_NE(refused([&](Snapshot& s) { web(s).spec.reclaim = Reclaim::kOff; }), "");
+  EXPECT_EQ(refused([&](Snapshot& s) { web(s).stays = "HostDevices"; }, Kind::kMigrate),
+            "it cannot migrate: HostDevices");
   EXPECT_NE(refused([](Snapshot& s) { s.vms.clear(); }), "");
   EXPECT_NE(refused([](Snapshot& s) { s.node.reset(); }), "");
   EXPECT_NE(refused([](Snapshot& s) { s.node->fault = "it does not answer"; }), "");

@@ -79,6 +79,7 @@ std::optional<Snapshot> Agent::WithoutGap(BootTime now) const {
 // A ReclaimPolicy stands over the configuration, and no more than both allow is done.
 PolicyParams Agent::Rules(const NodeSample* node) const {
   PolicyParams rules = node != nullptr && node->params ? *node->params : config_.policy;
+  rules.hybrid.last_step = config_.kubernetes.last_step;
   if (!wishes_) rules.guest_parameters.clear();
   return rules;
 }

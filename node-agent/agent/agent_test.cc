@@ -295,6 +295,28 @@ TEST_F(NodeAgentTest, KeepsOnlyWhatAnotherPodDoesNotHold) {
   EXPECT_EQ(Tick().plan.capacity.terms->not_ours, Bytes::MiB(150));
 }
 
+TEST_F(NodeAgentTest, AsksForTheLastStepThatIsConfigured) {
+  tree_.Write("proc/meminfo", "MemTotal: 3538944 kB\nMemFree: 1024 kB\nMemAvailable: 1024 kB\n");
+  directory_.listing.vms[0].run = Run::kRunning;
+  PodSample& pod = node_.sample.pods.Edit()[0];
+  pod.memory = Bytes::MiB(648);
+  pod.reclaimable = Bytes::MiB(512);
+  VmiSample vmi;
+  vmi.spec = directory_.listing.vms[0].spec;
+  vmi.launcher = pod.uid;
+  node_.sample.vmis.Edit() = {vmi};
+  for (const auto& [step, kind] : {std::pair{LastStep::kEvict, Action::Kind::kEvict},
+                                   {LastStep::kMigrate, Action::Kind::kMigrate}}) {
+    config_.kubernetes.last_step = step;
+    agent_ = std::make_unique<Agent>(
+        config_, Agent::Parts{clock_, *sources_, hints_, parameters_, nullptr, bulletin_, {}});
+    const Report& report = Tick();
+    EXPECT_EQ(report.plan.squeeze, Squeeze::kEvict);
+    ASSERT_FALSE(report.plan.actions.empty());
+    EXPECT_EQ(report.plan.actions.back().kind, kind) << Name(step);
+  }
+}
+
 TEST_F(NodeAgentTest, DoesNoMoreThanThePolicyAllows) {
   directory_.listing.vms[0].hinting = {true, false, false, false};
   node_.sample.max_mode = Mode::kObserve;

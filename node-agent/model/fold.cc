@@ -137,6 +137,8 @@ void TakeVmi(VmState& vm, const VmiSample& vmi) {
   if (!vmi.exempt.empty()) vm.exempt = vmi.exempt;
   vm.hints_off = vmi.hints_off;
   vm.leaving = vmi.leaving;
+  vm.stays = vmi.stays;
+  vm.keeps_pod = vmi.keeps_pod;
 }
 
 // A VM that the agent before this one knew goes on being watched, once its charge says that it is

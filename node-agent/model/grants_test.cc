@@ -90,6 +90,8 @@ TEST(FoldOnANode, TheVmiSaysWhatItsOwnerWantsToday) {
   node.vmis.Edit()[0].exempt = "dedicated CPUs";
   node.vmis.Edit()[0].hints_off = "off";
   node.vmis.Edit()[0].leaving = true;
+  node.vmis.Edit()[0].stays = "HostDevices";
+  node.vmis.Edit()[0].keeps_pod = true;
   Samples samples = OnNode(node);
   VmSample vm;
   vm.qemu.spec.id.value = "a";
@@ -104,6 +106,8 @@ TEST(FoldOnANode, TheVmiSaysWhatItsOwnerWantsToday) {
   EXPECT_EQ(state.exempt, "dedicated CPUs");
   EXPECT_EQ(state.hints_off, "off");
   EXPECT_TRUE(state.leaving);
+  EXPECT_EQ(state.stays, "HostDevices");
+  EXPECT_TRUE(state.keeps_pod);
 }
 
 TEST(FoldOnANode, AVmiThatIsNotExemptTakesNothingBackFromItsDomain) {

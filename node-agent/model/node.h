@@ -33,11 +33,13 @@ struct VmiSample {
   VmSpec spec;  ///< id: metadata.uid; name: <namespace>/<name>
   std::string name_space;
   std::string name;
-  std::string launcher;   ///< UID of its pod here (status.activePods); empty: none yet
-  std::string exempt;     ///< why it is left alone, for people; empty: it is not
-  std::string hints_off;  ///< why KubeVirt gives it no free page reporting; empty: it does
-  bool leaving = false;   ///< a migration away from this node is under way
-  std::string fault;      ///< what of it could not be read; the defaults apply
+  std::string launcher;    ///< UID of its pod here (status.activePods); empty: none yet
+  std::string exempt;      ///< why it is left alone, for people; empty: it is not
+  std::string hints_off;   ///< why KubeVirt gives it no free page reporting; empty: it does
+  bool leaving = false;    ///< a migration away from this node is under way
+  std::string stays;       ///< why KubeVirt does not migrate it; empty: nothing says so
+  bool keeps_pod = false;  ///< … and refuses its eviction, too (evictionStrategy: LiveMigrate)
+  std::string fault;       ///< what of it could not be read; the defaults apply
 };
 
 /// A pod that asked for reclaimable memory and that this node's kubelet turned away before anything

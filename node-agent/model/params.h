@@ -5,6 +5,7 @@
 #include <string>
 
 #include "node-agent/model/bytes.h"
+#include "node-agent/model/mode.h"
 #include "node-agent/model/time.h"
 
 namespace ullage {
@@ -26,6 +27,7 @@ struct HybridParams {
   Permyriad min_memory{2500};    ///< of the guest's memory: its floor, if its owner names none
   Permyriad page_out{100};       ///< of R: taken at a time where nobody is short; 0: nothing then
   seconds victim_every{30};      ///< between one that gives and the next
+  LastStep last_step = LastStep::kEvict;  ///< at kMigrate nobody is chosen to be evicted
 };
 
 /// Which bound C stands on (docs/policy.md).

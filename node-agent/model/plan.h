@@ -111,6 +111,7 @@ struct Plan {
   std::vector<VmDecision> vms;  ///< same order as the snapshot's
   std::vector<Action> actions;
   Squeeze squeeze = Squeeze::kNone;
+  std::string nobody_goes{};         ///< why none is asked to, where one should be; empty otherwise
   std::vector<HybridState> hybrid;   ///< same order as the snapshot's VMs; empty: as it was
   std::vector<GuestChange> settled;  ///< there is nothing left of them to undo
   Carried carry;                     ///< for the next tick

@@ -43,6 +43,8 @@ struct VmState {
   std::string exempt{};           ///< why it is left alone, for people; empty: it is not
   std::string hints_off{};        ///< why KubeVirt gives it no free page reporting; empty: it does
   bool leaving = false;           ///< it migrates away
+  std::string stays{};            ///< why KubeVirt does not migrate it; empty: nothing says so
+  bool keeps_pod = false;         ///< … and refuses its eviction, too
   std::optional<KeptWatch> kept;  ///< absent: nothing is suspected
   WorkingSet working_set{};
   std::optional<std::uint64_t> major_faults{};  ///< since its cgroup was made

@@ -65,6 +65,22 @@ std::optional<std::size_t> First(const Snapshot& snapshot, const Plan& plan, Fil
   return best;
 }
 
+// Once for the node: each VM has its own words.
+std::string WhyNobody(const Snapshot& snapshot) {
+  std::size_t stay = 0;
+  std::size_t alone = 0;
+  for (const VmState& vm : snapshot.vms) {
+    const bool left_alone = !vm.exempt.empty() || vm.spec.reclaim == Reclaim::kOff;
+    alone += left_alone ? 1 : 0;
+    stay += !left_alone && !vm.stays.empty() ? 1 : 0;
+  }
+  const std::string of = " of " + std::to_string(snapshot.vms.size()) + " VMs";
+  std::string why = "no VM can be asked to leave this node";
+  if (stay > 0) why += "; KubeVirt cannot migrate " + std::to_string(stay) + of;
+  if (alone > 0) why += "; " + std::to_string(alone) + of + " are left alone";
+  return why;
+}
+
 void Ask(Action::Kind kind, std::size_t index, const char* why, const Snapshot& snapshot,
          Plan& plan) {
   const CapacityTerms& terms = *plan.capacity.terms;
@@ -109,9 +125,9 @@ void Escalate(const Snapshot& snapshot, const PolicyParams& params, Plan& plan) 
   const BootTime now = snapshot.at.boot;
   if (ApiAway(*snapshot.node, now)) return;
   if (Within(plan.carry.escalation.moved_at, now, params.hybrid.victim_every)) return;
-  if (plan.squeeze == Squeeze::kEvict) {
-    const auto victim =
-        First(snapshot, plan, [](const VmState& vm) { return vm.reclaimed > Bytes(); });
+  if (plan.squeeze == Squeeze::kEvict && params.hybrid.last_step != LastStep::kMigrate) {
+    const auto victim = First(
+        snapshot, plan, [](const VmState& vm) { return vm.reclaimed > Bytes() && !vm.keeps_pod; });
     if (victim) {
       Ask(Action::Kind::kEvict, *victim,
           "it stands on reclaimed memory, and its memory is of the least value", snapshot, plan);
@@ -122,8 +138,11 @@ void Escalate(const Snapshot& snapshot, const PolicyParams& params, Plan& plan) 
   const bool leaves = std::any_of(snapshot.vms.begin(), snapshot.vms.end(),
                                   [](const VmState& vm) { return vm.leaving; });
   if (leaves) return;
-  const auto victim = First(snapshot, plan, [](const VmState&) { return true; });
-  if (!victim) return;
+  const auto victim = First(snapshot, plan, [](const VmState& vm) { return vm.stays.empty(); });
+  if (!victim) {
+    plan.nobody_goes = WhyNobody(snapshot);
+    return;
+  }
   Ask(Action::Kind::kMigrate, *victim, "its memory is of the least value here", snapshot, plan);
 }
 

@@ -21,6 +21,7 @@ bool GivesFirst(const VmState& a, const VmState& b);
 /// Adds the last steps to `plan`, whose squeeze, carry and hybrid are set: from `limit` on one VM
 /// is migrated, and at `evict` one that stands on reclaimed memory is evicted, one each
 /// `HybridParams::victim_every`. Only on Kubernetes, and never while the API server is away.
+/// Whoever KubeVirt would refuse to move is not chosen: it would cost a turn and win nothing.
 void Escalate(const Snapshot& snapshot, const PolicyParams& params, Plan& plan);
 
 }  // namespace ullage::policy

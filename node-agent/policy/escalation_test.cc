@@ -91,6 +91,41 @@ TEST(Escalate, EvictsOnlyWhatStandsOnReclaimedMemory) {
   EXPECT_EQ(host.plan.actions[0].id.value, "large");
 }
 
+TEST(Escalate, DoesNotChooseWhomKubeVirtWouldRefuse) {
+  HybridHost host = Cluster();
+  host.left = Bytes::MiB(310);
+  host.vm("large").stays = "DisksNotLiveMigratable: its disk is not shared";
+  host.Tick();
+  ASSERT_EQ(host.plan.actions.size(), 1u);
+  EXPECT_EQ(host.plan.actions[0].kind, Kind::kMigrate);
+  EXPECT_EQ(host.plan.actions[0].id.value, "guest") << "in the first tick: no turn is lost";
+  for (const char* id : {"small", "guest", "dear"}) host.vm(id).stays = "HostDevices";
+  host.vm("small").exempt = "host devices";
+  EXPECT_TRUE(host.Tick(seconds(30)).actions.empty());
+  EXPECT_EQ(host.plan.nobody_goes,
+            "no VM can be asked to leave this node; KubeVirt cannot migrate 3 of 4 VMs; 1 of 4 VMs "
+            "are left alone");
+  host.left = Bytes::MiB(100);
+  EXPECT_EQ(host.Tick().actions.at(0).kind, Kind::kEvict) << "that it can";
+  EXPECT_EQ(host.plan.nobody_goes, "");
+  host.vm("guest").keeps_pod = true;
+  EXPECT_EQ(host.Tick(seconds(30)).actions.at(0).id.value, "dear");
+  host.vm("dear").keeps_pod = true;
+  EXPECT_TRUE(host.Tick(seconds(30)).actions.empty());
+  EXPECT_NE(host.plan.nobody_goes, "");
+}
+
+TEST(Escalate, MigratesOthersWhereNobodyIsToBeEvicted) {
+  HybridHost host = Cluster();
+  host.left = Bytes::MiB(100);
+  host.vm("guest").stays = host.vm("dear").stays = "HostDevices";
+  host.params.hybrid.last_step = LastStep::kMigrate;
+  host.Tick();
+  ASSERT_EQ(host.plan.actions.size(), 1u);
+  EXPECT_EQ(host.plan.actions[0].kind, Kind::kMigrate);
+  EXPECT_EQ(host.plan.actions[0].id.value, "large");
+}
+
 TEST(Escalate, DoesNothingWhereItMayNot) {
   const auto acts = [](auto change) {
     HybridHost host = Cluster();

@@ -49,6 +49,8 @@ class Generator {
     if (Chance(5)) vm.answered_at.reset();
     if (Chance(5)) vm.leaving = true;
     if (Chance(5)) vm.exempt = "huge pages";
+    if (Chance(30)) vm.stays = "DisksNotLiveMigratable";
+    vm.keeps_pod = !vm.stays.empty() && Chance(50);
     if (Chance(10)) vm.proof.balloon = false;
     if (Chance(40)) vm.working_set.cold = Bytes::MiB(Int(0, held));
     if (Chance(40)) vm.working_set.active = Permyriad{Int(0, 10000)};
@@ -194,7 +196,9 @@ TEST(HybridProperty, TheOrderOfVmsChangesNothing) {
 }
 
 TEST(HybridProperty, WhoeverIsNotHybridIsOnlyAskedToGo) {
-  ForAllHosts([](Generator&, const HybridHost& host) {
+  int went = 0;
+  int stayed = 0;
+  ForAllHosts([&](Generator&, const HybridHost& host) {
     for (const Action& action : host.Decide(host.snapshot).actions) {
       const VmState& vm = host.snapshot.vms[IndexOf(host.snapshot, action.id)];
       EXPECT_TRUE(action.kind != Kind::kEvict || vm.reclaimed > Bytes());
@@ -202,11 +206,33 @@ TEST(HybridProperty, WhoeverIsNotHybridIsOnlyAskedToGo) {
         EXPECT_TRUE(host.snapshot.node.has_value());
         EXPECT_NE(vm.spec.reclaim, Reclaim::kOff);
         EXPECT_TRUE(vm.exempt.empty() && !vm.leaving);
+        EXPECT_TRUE(action.kind == Kind::kEvict || vm.stays.empty()) << "it cannot migrate";
+        EXPECT_FALSE(vm.keeps_pod) << "KubeVirt refuses both";
+        went += vm.stays.empty() ? 1 : 0;
+        stayed += vm.stays.empty() ? 0 : 1;
       } else {
         EXPECT_EQ(vm.spec.reclaim, Reclaim::kHybrid);
       }
     }
   });
+  EXPECT_GT(went, 50);
+  EXPECT_GT(stayed, 5) << "evicted, because they cannot migrate";
+}
+
+TEST(HybridProperty, SomebodyIsAskedOrItIsSaidWhyNobodyIs) {
+  int said = 0;
+  ForAllHosts([&](Generator&, const HybridHost& host) {
+    const Plan plan = host.Decide(host.snapshot);
+    const bool leaves = std::any_of(host.snapshot.vms.begin(), host.snapshot.vms.end(),
+                                    [](const VmState& vm) { return vm.leaving; });
+    const bool asked = std::any_of(plan.actions.begin(), plan.actions.end(), [](const Action& a) {
+      return a.kind == Kind::kEvict || a.kind == Kind::kMigrate;
+    });
+    const bool should = plan.squeeze >= Squeeze::kLimit && host.snapshot.node && !leaves;
+    EXPECT_EQ(!plan.nobody_goes.empty(), should && !asked);
+    said += plan.nobody_goes.empty() ? 0 : 1;
+  });
+  EXPECT_GT(said, 10);
 }
 
 TEST(HybridProperty, AtMostOneGivesAndOneGoes) {

@@ -93,6 +93,13 @@ std::string HybridLine(const VmState& vm, const VmDecision* decision) {
   return line;
 }
 
+std::string StaysLine(const VmState& vm) {
+  if (vm.stays.empty()) return "";
+  return "It is not asked to migrate" +
+         std::string(vm.keeps_pod ? ", nor is it evicted (evictionStrategy LiveMigrate)" : "") +
+         ", because KubeVirt says that it cannot: " + vm.stays + ".";
+}
+
 std::string GuestSays(const GuestStats& guest) {
   std::string line;
   const auto add = [&](const char* what, const std::optional<Bytes>& size) {
@@ -182,6 +189,7 @@ std::vector<std::string> Lines(const VmState& vm, const VmDecision* decision) {
   lines.push_back(AgentSays(vm));
   lines.push_back(Counts(decision));
   lines.push_back(HybridLine(vm, decision));
+  lines.push_back(StaysLine(vm));
   lines.push_back(vm.spec.bad_setting);
   lines.push_back(vm.stalled ? "QEMU does not answer in time; these are its last words." : "");
   lines.push_back(ToDo(vm));

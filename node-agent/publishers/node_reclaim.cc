@@ -134,6 +134,8 @@ Verdict Relaxed(const Report& report) {
   if (!report.plan.capacity.terms) {
     return {"Relaxed", "Unknown", "NotObserved", report.plan.capacity.reason};
   }
+  const std::string& nobody = report.plan.nobody_goes;
+  const std::string but = nobody.empty() ? "" : "; " + nobody;
   switch (report.plan.squeeze) {
     case Squeeze::kNone:
       break;
@@ -142,9 +144,9 @@ Verdict Relaxed(const Report& report) {
     case Squeeze::kShrink:
       return {"Relaxed", "False", "Shrink", "memory is taken back from VMs that allow it"};
     case Squeeze::kLimit:
-      return {"Relaxed", "False", "Limit", "VMs are limited, and migrated away"};
+      return {"Relaxed", "False", "Limit", "VMs are limited, and migrated away" + but};
     case Squeeze::kEvict:
-      return {"Relaxed", "False", "Evict", "VMs on reclaimed memory are evicted"};
+      return {"Relaxed", "False", "Evict", "VMs on reclaimed memory are evicted" + but};
   }
   return {"Relaxed", "True", "EnoughLeft", "the node has its buffer left"};
 }

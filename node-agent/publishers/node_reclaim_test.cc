@@ -78,6 +78,17 @@ TEST(NodeReclaim, SaysHowShortTheNodeIs) {
   EXPECT_EQ(ConditionOf(object, 3).reason(), "Shrink");
 }
 
+TEST(NodeReclaim, SaysWhyNobodyLeavesANodeThatIsShort) {
+  Report report = NodeReport();
+  for (const Squeeze squeeze : {Squeeze::kLimit, Squeeze::kEvict}) {
+    report.plan.squeeze = squeeze;
+    report.plan.nobody_goes.clear();
+    EXPECT_THAT(ConditionOf(ReclaimOf(report, {}), 3).message(), testing::Not(HasSubstr(";")));
+    report.plan.nobody_goes = "no VM can be asked to leave this node";
+    EXPECT_THAT(ConditionOf(ReclaimOf(report, {}), 3).message(), HasSubstr("; no VM can be asked"));
+  }
+}
+
 TEST(NodeReclaim, WhatIsUnknownIsAbsent) {
   Report report = NodeReport();
   report.plan.capacity.terms.reset();

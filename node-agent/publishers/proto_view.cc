@@ -89,6 +89,7 @@ void HostConditions(const Snapshot& snapshot, std::vector<std::string>& out) {
 std::vector<std::string> ConditionsOf(const Report& report) {
   std::vector<std::string> found;
   HostConditions(report.snapshot, found);
+  if (!report.plan.nobody_goes.empty()) found.push_back(report.plan.nobody_goes);
   for (const VmState& vm : report.snapshot.vms) VmConditions(vm, found);
   for (const Outcome& outcome : report.outcomes) {
     if (outcome.state != Outcome::State::kFailed) continue;

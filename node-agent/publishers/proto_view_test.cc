@@ -160,6 +160,23 @@ TEST(Explain, TellsWhatIsTakenAndWhy) {
                                                 "that one."));
 }
 
+TEST(Explain, TellsWhyItIsNotAskedToLeave) {
+  Report report = SampleReport();
+  report.snapshot.vms[0].stays = "DisksNotLiveMigratable: its disk is not shared";
+  EXPECT_THAT(Explain(report, "web-1")->lines(),
+              testing::Contains("It is not asked to migrate, because KubeVirt says that it cannot: "
+                                "DisksNotLiveMigratable: its disk is not shared."));
+  report.snapshot.vms[0].keeps_pod = true;
+  EXPECT_THAT(Explain(report, "web-1")->lines(),
+              testing::Contains(HasSubstr("nor is it evicted (evictionStrategy LiveMigrate)")));
+}
+
+TEST(Conditions, NameWhyNobodyLeaves) {
+  Report report = SampleReport();
+  report.plan.nobody_goes = "no VM can be asked to leave this node";
+  EXPECT_THAT(ConditionsOf(report), testing::Contains("no VM can be asked to leave this node"));
+}
+
 TEST(Explain, TellsWhatTheGuestsDriverSaysAndWhatIsAmiss) {
   Report report = SampleReport();
   VmState& vm = report.snapshot.vms[0];

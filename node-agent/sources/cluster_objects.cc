@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "node-agent/host/text.h"
+#include "node-agent/kube/migratable.h"
 #include "node-agent/kube/quantity.h"
 #include "node-agent/sources/vm_annotations.h"
 
@@ -180,6 +181,20 @@ bool Leaves(const k8s::VmiMigrationState& migration, const std::string& node) {
          !migration.completed() && !migration.failed() && migration.end_timestamp().empty();
 }
 
+// KubeVirt's eviction webhook refuses what is to migrate and cannot, so that its pod stays, too
+// (pod-eviction-admitter). A strategy of the whole cluster is not in the VMI: that shows when it is
+// asked.
+void TakeMigratable(const Vmi& vmi, VmiSample& sample) {
+  sample.stays = kube::WhyItStays(vmi).value_or("");
+  sample.keeps_pod = !sample.stays.empty() && vmi.spec().eviction_strategy() == "LiveMigrate";
+  for (const k8s::Condition& condition : vmi.status().conditions()) {
+    const std::string& status = condition.status();
+    const bool known = status == "True" || status == "False" || status == "Unknown";
+    if (known || condition.type() != "LiveMigratable") continue;
+    Add(sample.fault, "its condition LiveMigratable is '" + host::Printable(status, 64) + "'");
+  }
+}
+
 }  // namespace
 
 std::optional<PodSample> PodOf(const kube::Item<k8s::Pod>& item) {
@@ -243,6 +258,7 @@ std::optional<NodeVmi> VmiOf(const kube::Item<Vmi>& item, const std::string& nod
   sample.exempt = Exempt(domain, sample.spec);
   sample.hints_off = HintsOff(vmi);
   sample.leaving = Leaves(vmi.status().migration_state(), node);
+  TakeMigratable(vmi, sample);
   for (const auto& [pod, where] : vmi.status().active_pods()) {
     if (where == node && IsUid(pod)) out.pods.push_back(pod);
   }

@@ -260,6 +260,37 @@ TEST(VmiOf, SaysWhetherItLeaves) {
       leaves(R"({"sourceNode":"n1","targetNode":"n2","endTimestamp":"2026-01-01T00:00:00Z"})"));
 }
 
+TEST(VmiOf, SaysWhyOneCannotMigrate) {
+  const auto with = [](const std::string& conditions, const std::string& strategy = "") {
+    const auto vmi = VmiOf(Read<k8s::VirtualMachineInstance>(
+                               R"({"metadata":{"uid":"u"},"spec":{"evictionStrategy":")" +
+                               strategy + R"(","domain":{"memory":{"guest":"1Gi"}}},)" +
+                               R"("status":{"conditions":[)" + conditions + "]}}"),
+                           "n1");
+    return vmi ? vmi->sample : VmiSample{};
+  };
+  const auto is = [](const std::string& status, const std::string& more = "") {
+    return R"({"type":"Ready","status":"False"},{"type":"LiveMigratable","status":")" + status +
+           "\"" + more + "}";
+  };
+  const std::string no = is("False", R"(,"reason":"HostDevice","message":"VMI uses\u001b it")");
+  EXPECT_EQ(with(no).stays, "HostDevice: VMI uses\\x1b it");
+  EXPECT_FALSE(with(no).keeps_pod);
+  EXPECT_FALSE(with(no, "LiveMigrateIfPossible").keeps_pod);
+  EXPECT_TRUE(with(no, "LiveMigrate").keeps_pod);
+  EXPECT_FALSE(with(is("True"), "LiveMigrate").keeps_pod);
+  EXPECT_EQ(with(is("False")).stays, "KubeVirt does not say why");
+  EXPECT_EQ(with(is("False", R"(,"message":"m")")).stays, "m");
+  EXPECT_LT(with(is("False", R"(,"reason":")" + std::string(9000, 'x') + "\"")).stays.size(), 600u);
+  for (const char* may : {"True", "Unknown"}) {
+    EXPECT_EQ(with(is(may)).stays, "") << may;
+    EXPECT_EQ(with(is(may)).fault, "") << may;
+  }
+  EXPECT_EQ(with("").stays, "") << "it was not said yet";
+  EXPECT_EQ(with(is("no")).stays, "");
+  EXPECT_EQ(with(is("no")).fault, "its condition LiveMigratable is 'no'");
+}
+
 TEST(VmiOf, TakesItsOwnersAnnotations) {
   const VmSpec spec =
       VmiWith(kOneGiB, R"({"ullage.io/reclaim":"hybrid","ullage.io/placement":"reclaimed",)"

@@ -7,6 +7,7 @@
 #include "node-agent/kube/line_framer.h"
 #include "node-agent/kube/quantity.h"
 #include "node-agent/kube/reflector.h"
+#include "node-agent/sources/cluster_objects.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace ullage::fuzz {
@@ -39,6 +40,12 @@ class Listener final : public kube::Handler<k8s::VirtualMachineInstance> {
  private:
   static void Check(const kube::Item<k8s::VirtualMachineInstance>& item) {
     Require(IsShowable(item.fault), "a fault can be shown");
+    if (const auto vmi = sources::VmiOf(item, "n1")) {
+      const VmiSample& sample = vmi->sample;
+      Require(IsShowable(sample.fault) && IsShowable(sample.stays), "what it says can be shown");
+      Require(sample.stays.size() < 4096, "and is bounded");
+      Require(!sample.keeps_pod || !sample.stays.empty(), "only what cannot migrate keeps its pod");
+    }
     if (item.fault.empty()) return;
     Require(!item.object.metadata().uid().empty(), "what cannot be read is known by its UID");
     Require(!item.object.has_spec() && !item.object.has_status(),
