@@ -301,6 +301,7 @@ TEST_F(Directory, AGuestResetVoidsWhatTheGuestSaid) {
   fake_->Tell(Event::Kind::kReset, 1);
   EXPECT_GT(Facts(1).epoch, first);
   EXPECT_NE(Judge(Facts(1).hinting), Hinting::kOn);
+  EXPECT_NE(Facts(1).autodeflate, true);
   ASSERT_TRUE(Soon([&] { return Judge(Facts(1).hinting) == Hinting::kNotNegotiated; }));
   fake_->With([](FakeHypervisor& f) { f.vm(1).negotiated = true; });
   ASSERT_TRUE(Soon([&] { return On(1); }));
@@ -314,6 +315,16 @@ TEST_F(Directory, AsksNothingAboutABalloonThatIsNotThere) {
   EXPECT_EQ(Judge(Facts(1).hinting), Hinting::kNoBalloon);
   EXPECT_EQ(Facts(1).run, Run::kRunning);
   EXPECT_EQ(fake_->With([](FakeHypervisor& f) { return f.vm(1).qmp_calls; }), 0);
+}
+
+TEST_F(Directory, TellsWhetherTheGuestTakesBackFromItsBalloon) {
+  fake_->Add(1, 1);
+  Start();
+  ASSERT_TRUE(Soon([&] { return Facts(1).autodeflate == false; })) << "offered is not accepted";
+  fake_->With([](FakeHypervisor& f) { f.vm(1).deflates = true; });
+  ASSERT_TRUE(Soon([&] { return Facts(1).autodeflate == true; }));
+  fake_->With([](FakeHypervisor& f) { f.vm(1).knows_status = false; });
+  ASSERT_TRUE(Soon([&] { return !Facts(1).autodeflate; })) << "nobody answers: unknown";
 }
 
 TEST_F(Directory, OneQuestionProvesBothHalves) {

@@ -23,6 +23,7 @@ struct FakeVm {
   DomainRef ref;
   std::string live, persistent;  // empty persistent: transient
   bool offered = true, negotiated = true, knows_status = true, lists_offer = true;
+  bool deflates = false;
   bool hangs = false;
   std::optional<Error> balloon_error;
   Run run = Run::kRunning;
@@ -178,13 +179,15 @@ class FakeQemu final : public Qemu {
       if (!vm.knows_status) {
         return std::string(R"({"error":{"class":"CommandNotFound","desc":"not found"}})");
       }
-      const auto features = [](const char* whose, bool reporting) {
+      const auto features = [](const char* whose, bool reporting, bool deflates) {
         return "\"" + std::string(whose) + R"(-features":{"dev-features":[)" +
-               (reporting ? R"("VIRTIO_BALLOON_F_REPORTING: x")" : "") + "]}";
+               (reporting ? R"("VIRTIO_BALLOON_F_REPORTING: x",)" : "") +
+               (deflates ? R"("VIRTIO_BALLOON_F_DEFLATE_ON_OOM: x",)" : "") +
+               R"("VIRTIO_BALLOON_F_STATS_VQ: x"]})";
       };
       return R"({"return":{"status":{"statuses":["VIRTIO_CONFIG_S_DRIVER_OK: x"]},)" +
-             (vm.lists_offer ? features("host", vm.offered) + "," : "") +
-             features("guest", vm.negotiated) + "}}";
+             (vm.lists_offer ? features("host", vm.offered, true) + "," : "") +
+             features("guest", vm.negotiated, vm.deflates) + "}}";
     });
   }
   Result<std::string> GuestAgent(const std::string& command, seconds) override;

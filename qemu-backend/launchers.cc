@@ -87,6 +87,7 @@ void Forget(QemuFacts& facts) {
   facts.pid.reset();
   facts.hinting.offered.reset();
   facts.hinting.negotiated.reset();
+  facts.autodeflate.reset();
   facts.guest = {};
   facts.agent = GuestAgent::kUnknown;
   facts.agent_fault.clear();

@@ -115,6 +115,7 @@ Result<VirtioStatus> ParseVirtioStatus(std::string_view reply) {
   VirtioStatus status;
   if (host != nullptr) status.offered = Contains(*host, kReporting);
   status.reporting = Contains(*guest, kReporting);
+  status.deflates = Contains(*guest, "VIRTIO_BALLOON_F_DEFLATE_ON_OOM");
   status.driver_ok = Contains(*statuses, "VIRTIO_CONFIG_S_DRIVER_OK");
   return status;
 }

@@ -55,6 +55,20 @@ TEST(Qmp, SeesWhatTheGuestAccepted) {
   EXPECT_TRUE(on->driver_ok);
 }
 
+TEST(Qmp, SeesWhetherTheGuestTakesBackFromItsBalloon) {
+  const std::string both =
+      kReporting + std::string(R"(,"VIRTIO_BALLOON_F_DEFLATE_ON_OOM: Deflate balloon on OOM")");
+  EXPECT_TRUE(ParseVirtioStatus(Status(kReady, both))->deflates);
+  EXPECT_TRUE(ParseVirtioStatus(Status(kReady, both))->reporting);
+  EXPECT_FALSE(ParseVirtioStatus(Status(kReady, kReporting))->deflates);
+  EXPECT_FALSE(
+      ParseVirtioStatus(R"({"return":{"status":{"statuses":[]},"host-features":{"dev-features":)"
+                        R"(["VIRTIO_BALLOON_F_DEFLATE_ON_OOM: x"]},"guest-features":)"
+                        R"({"dev-features":[]}}})")
+          ->deflates)
+      << "the host's offer";
+}
+
 TEST(Qmp, DoesNotTakeTheHostsOfferForTheGuestsAnswer) {
   const auto off = ParseVirtioStatus(Status(kReady, R"("VIRTIO_BALLOON_F_STATS_VQ: x")"));
   ASSERT_TRUE(off.ok());

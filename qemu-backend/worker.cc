@@ -238,6 +238,7 @@ void Worker::Answered() {
 void Worker::BeginEpochLocked() {
   facts_.epoch = ++common_->epochs;
   facts_.hinting.negotiated.reset();
+  facts_.autodeflate.reset();
   facts_.guest = {};
   reset_ = true;
 }
@@ -322,6 +323,7 @@ bool Worker::ProveHinting() {
     faults_[kProof].clear();
     facts_.hinting.offered.reset();
     facts_.hinting.negotiated.reset();
+    facts_.autodeflate.reset();
     return true;
   }
   std::uint64_t epoch = 0;
@@ -344,8 +346,12 @@ bool Worker::ProveHinting() {
   const std::lock_guard lock(inquiry_.mutex());
   facts_.hinting.offered = on ? std::optional(*on) : std::nullopt;
   facts_.hinting.negotiated.reset();
+  facts_.autodeflate.reset();
   // A reset while the question was open: the answer is about the guest before it.
-  if (took && epoch == facts_.epoch) facts_.hinting.negotiated = took->reporting && took->driver_ok;
+  if (took && epoch == facts_.epoch) {
+    facts_.hinting.negotiated = took->reporting && took->driver_ok;
+    facts_.autodeflate = took->deflates && took->driver_ok;
+  }
   faults_[kProof] = !on ? on.error().message() : !took ? took.error().message() : "";
   return true;
 }

@@ -91,6 +91,7 @@ VmState FromQemu(VmSample&& sample, const Overhead& overhead) {
   vm.ordinary = vm.promised;  // promised before anybody asked, so it stands on ordinary memory
   vm.spec = std::move(sample.qemu.spec);
   vm.proof = sample.qemu.hinting;
+  vm.autodeflate = sample.qemu.autodeflate;
   vm.hinting = Judge(vm.proof);
   vm.guest = sample.qemu.guest;
   vm.exempt = std::move(sample.qemu.exempt);

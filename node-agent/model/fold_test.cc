@@ -96,6 +96,14 @@ TEST(Fold, ARebootStartsANewEpoch) {
   EXPECT_EQ(snapshot.vms[0].peak, Bytes::MiB(600));
 }
 
+TEST(Fold, PassesOnWhetherAGuestEmptiesItsBalloon) {
+  Samples samples = One(500);
+  for (const std::optional<bool> autodeflate : {std::optional(true), std::optional<bool>()}) {
+    samples.vms[0].qemu.autodeflate = autodeflate;
+    EXPECT_EQ(Fold({}, samples, kOverhead).vms[0].autodeflate, autodeflate);
+  }
+}
+
 TEST(Fold, WhatWasSwappedOutHasNotReturned) {
   Snapshot snapshot = Fold({}, One(500), kOverhead);
   Samples samples = One(100);

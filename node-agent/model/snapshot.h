@@ -28,6 +28,7 @@ struct VmState {
   std::optional<Bytes> returned;     ///< peak − charge − swap: held once, the host's again
   Hinting hinting = Hinting::kUnknown;
   HintingProof proof;
+  std::optional<bool> autodeflate{};  ///< QemuFacts'
   GuestStats guest;
   GuestAgent agent = GuestAgent::kUnknown;
   std::string agent_fault;

@@ -98,6 +98,10 @@ struct QemuFacts {
                               ///< it; empty: the cgroup of `pid`
   std::uint64_t epoch = 0;    ///< rises with each QEMU start and each guest reset seen
   HintingProof hinting;
+  /// The guest takes memory back from its balloon before it kills a process for want of it:
+  /// VIRTIO_BALLOON_F_DEFLATE_ON_OOM, offered and accepted (virtio 1.2, 5.5.3). Absent: nobody
+  /// answered.
+  std::optional<bool> autodeflate{};
   GuestStats guest;
   std::string exempt;  ///< why the host keeps what this guest returns; empty: nothing says so
   GuestAgent agent = GuestAgent::kUnknown;

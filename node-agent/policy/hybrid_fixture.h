@@ -35,6 +35,7 @@ class HybridHost {
     vm.resident = Bytes::MiB(held_mib);
     vm.faults_a_minute = 0;
     vm.proof.balloon = true;
+    vm.autodeflate = true;
     vm.guest.usable = vm.spec.guest_memory;
     vm.hybrid.held_last = vm.resident;
     vm.run = Run::kRunning;

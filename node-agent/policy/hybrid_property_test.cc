@@ -35,6 +35,8 @@ class Generator {
     if (Chance(70)) vm.guest.usable = Bytes::MiB(Int(0, 20000));
     if (Chance(70)) vm.guest.balloon = Bytes::MiB(Int(0, 20000));
     vm.guest_swapped_at = Lately(40, 120);
+    vm.autodeflate.reset();
+    if (Chance(90)) vm.autodeflate = Chance(70);
   }
 
   void Vm(HybridHost& host, int number) {
@@ -149,6 +151,23 @@ TEST(HybridProperty, EveryTargetLiesBetweenTheFloorAndTheCeiling) {
     }
   });
   EXPECT_GT(seen, kHosts) << "the generator makes hosts with something to do";
+}
+
+TEST(HybridProperty, ABalloonThatItsGuestCannotEmptyLeavesAFifthUsable) {
+  int seen = 0;
+  ForAllHosts([&](Generator&, const HybridHost& host) {
+    for (const Action& action : host.Decide(host.snapshot).actions) {
+      const VmState& vm = host.snapshot.vms[IndexOf(host.snapshot, action.id)];
+      const Bytes before = vm.hybrid.balloon_wish.value_or(vm.spec.guest_memory);
+      if (action.kind != Kind::kSetBalloon || action.amount >= before) continue;
+      if (vm.autodeflate.value_or(false)) continue;
+      ++seen;
+      ASSERT_TRUE(vm.guest.usable) << "it has to say what it can do without";
+      EXPECT_GE(*vm.guest.usable - (before - action.amount),
+                vm.spec.guest_memory * Permyriad{2000});
+    }
+  });
+  EXPECT_GT(seen, 30);
 }
 
 TEST(HybridProperty, ANeedyVmIsNeverShrunk) {

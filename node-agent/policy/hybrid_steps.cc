@@ -35,7 +35,13 @@ constexpr Permyriad kLimitLower{9800};   // a limit follows R down when it falls
 constexpr Permyriad kSwapReserve{1000};  // of all swap: for those who are not asked
 constexpr Permyriad kGuestReserve{500};  // of its memory, that a balloon leaves usable
 constexpr Permyriad kGuestShort{250};    // below which it gets some of its balloon back
-constexpr Permyriad kRelief{1000};       // of its memory, at once
+// A guest that takes nothing back by itself kills a process when it needs memory sooner than its
+// next word comes. MOM, which knows no autodeflate either, leaves 20 % (oVirt, doc/balloon.rules).
+constexpr Permyriad kStiffReserve{2000};
+constexpr Permyriad kStiffShort{1000};
+constexpr Permyriad kRelief{1000};  // of its memory, at once
+
+bool GivesWay(const VmState& vm) { return vm.autodeflate.value_or(false); }
 
 // The balloon's wish is kept apart from "all": absent says that nothing is asked of the guest.
 void Wish(HybridState& state, const VmState& vm, Bytes leave) {
@@ -136,8 +142,15 @@ HybridSteps::Step HybridSteps::StepBalloon(Seat& seat, Bytes wanted) {
   }
   // Nobody else knows what it can do without, and one that boots does not say yet.
   if (!vm.guest.usable && Within(vm.watched_since, now_, kBoots)) return Step::kWaits;
+  if (!vm.guest.usable && !GivesWay(vm)) {
+    *seat.says =
+        "its balloon is not filled: its guest takes nothing back from it by itself (no "
+        "autodeflate), and does not say what is usable";
+    return Step::kWaits;
+  }
   if (vm.guest.usable) {
-    const Bytes usable = std::max(*vm.guest.usable - all * kGuestReserve, Bytes());
+    const Permyriad reserve = GivesWay(vm) ? kGuestReserve : kStiffReserve;
+    const Bytes usable = std::max(*vm.guest.usable - all * reserve, Bytes());
     if (usable < left - leave) leave = left - usable;
     if (leave + kLeast > base) return Step::kWaits;
   }
@@ -261,7 +274,8 @@ void HybridSteps::Deflate(Seat& seat, Bytes most, const std::string& why) {
 void HybridSteps::Relieve(Seat& seat) {
   const VmState& vm = *seat.vm;
   const Bytes all = vm.spec.guest_memory;
-  if (!seat.acts || !vm.guest.usable || *vm.guest.usable >= all * kGuestShort) return;
+  const Permyriad least = GivesWay(vm) ? kGuestShort : kStiffShort;
+  if (!seat.acts || !vm.guest.usable || *vm.guest.usable >= all * least) return;
   Deflate(seat, std::max(all * kRelief, kLeast), "its guest says that it runs out");
 }
 

@@ -212,6 +212,42 @@ TEST(Hybrid, AGuestThatRunsOutGetsItsBalloonBack) {
   EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr) << "it has all it was promised";
 }
 
+// virtio 1.2, 5.5.3: without VIRTIO_BALLOON_F_DEFLATE_ON_OOM a full balloon stays full.
+TEST(Hybrid, AGuestThatCannotEmptyItsBalloonKeepsAFifthUsable) {
+  for (const std::optional<bool> autodeflate : {std::optional(false), std::optional<bool>()}) {
+    HybridHost host;
+    VmState& vm = host.Add("a", 1000);
+    vm.autodeflate = autodeflate;
+    vm.guest.usable = Bytes::MiB(220);
+    host.left = Bytes::MiB(600);
+    host.Tick();
+    ASSERT_NE(host.Of(Kind::kSetBalloon, "a"), nullptr);
+    EXPECT_EQ(host.Of(Kind::kSetBalloon, "a")->amount.mib(), 980);
+    host.vm("a").guest.usable = Bytes::MiB(200);
+    host.Tick(seconds(5));
+    EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr);
+    EXPECT_NE(host.Of(Kind::kPageOut, "a"), nullptr) << "the host takes the rest";
+    host.vm("a").guest.usable = Bytes::MiB(99);
+    host.Tick();
+    EXPECT_EQ(host.vm("a").hybrid.balloon_wish, std::nullopt) << "it gets back what it can use";
+  }
+}
+
+TEST(Hybrid, AGuestThatCannotEmptyItsBalloonHasToSayWhatIsUsable) {
+  HybridHost host;
+  VmState& vm = host.Add("a", 900);
+  vm.autodeflate = false;
+  vm.guest.usable.reset();
+  host.left = Bytes::MiB(600);
+  host.snapshot.host.swap_free = Bytes();
+  host.Tick();
+  EXPECT_EQ(host.Of(Kind::kSetBalloon, "a"), nullptr);
+  EXPECT_NE(host.plan.vms[0].hybrid.find("no autodeflate"), std::string::npos);
+  host.vm("a").autodeflate = true;
+  host.Tick();
+  EXPECT_NE(host.Of(Kind::kSetBalloon, "a"), nullptr);
+}
+
 TEST(Hybrid, LimitsTheGreedyOnlyWhenItIsNearlyTooLate) {
   HybridHost host;
   host.Add("a", 900);

@@ -86,6 +86,11 @@ std::string HybridLine(const VmState& vm, const VmDecision* decision) {
   if (vm.hybrid.balloon_wish) {
     line += " Its balloon is to leave it " + Human(*vm.hybrid.balloon_wish) + ".";
   }
+  if (vm.proof.balloon.value_or(false) && !vm.autodeflate.value_or(false)) {
+    line += vm.autodeflate ? " Its guest takes nothing back from its balloon by itself"
+                           : " Whether its guest takes memory back from its balloon is unknown";
+    line += " (<memballoon autodeflate='on'/>), so a fifth of its memory is left usable.";
+  }
   if (vm.leased) {
     line += " Its limit is " + Human(vm.leased->limit) +
             (vm.leased->yielded ? ", and another program has changed it: left to that one." : ".");

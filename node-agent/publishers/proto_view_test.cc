@@ -149,6 +149,7 @@ TEST(Explain, TellsWhatIsTakenAndWhy) {
   Report report = SampleReport();
   VmState& vm = report.snapshot.vms[0];
   vm.spec.reclaim = Reclaim::kHybrid;
+  vm.autodeflate = true;
   vm.hybrid.balloon_wish = Bytes::MiB(600);
   vm.leased = LeasedLimit{Bytes::MiB(700), {}, true};
   report.plan.vms[0].hybrid = "it is idle";
@@ -158,6 +159,23 @@ TEST(Explain, TellsWhatIsTakenAndWhy) {
                                                 "balloon is to leave it 600 MiB. Its limit is 700 "
                                                 "MiB, and another program has changed it: left to "
                                                 "that one."));
+}
+
+TEST(Explain, TellsHowFarABalloonGoesThatTheGuestCannotEmpty) {
+  Report report = SampleReport();
+  VmState& vm = report.snapshot.vms[0];
+  vm.spec.reclaim = Reclaim::kHybrid;
+  const auto fifth = Contains(HasSubstr("so a fifth of its memory is left usable"));
+  EXPECT_THAT(Explain(report, "web-1")->lines(), Contains(HasSubstr("Whether its guest takes")));
+  EXPECT_THAT(Explain(report, "web-1")->lines(), fifth);
+  vm.autodeflate = false;
+  EXPECT_THAT(Explain(report, "web-1")->lines(), Contains(HasSubstr("nothing back from its")));
+  EXPECT_THAT(Explain(report, "web-1")->lines(), fifth);
+  vm.autodeflate = true;
+  EXPECT_THAT(Explain(report, "web-1")->lines(), Not(fifth));
+  vm.autodeflate = false;
+  vm.proof.balloon = false;
+  EXPECT_THAT(Explain(report, "web-1")->lines(), Not(fifth));
 }
 
 TEST(Explain, TellsWhyItIsNotAskedToLeave) {
