@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "node-agent/model/bytes.h"
@@ -49,9 +50,10 @@ struct PolicyParams {
   Bytes quantum = Bytes::MiB(64);   ///< capacity is published in multiples of this
   seconds history_min{7200};        ///< a VM watched for less, in this epoch, may claim all
   Bound bound = Bound::kHorizon;
-  Permyriad dead_band{50};   ///< C rises by at least this share of the host, or not at all
-  seconds rise_delay{300};   ///< C goes up only after this long …
-  Permyriad rise_step{200};  ///< … and by this share of the host a minute
+  Permyriad dead_band{50};  ///< C rises by at least this share of the host, or not at all …
+  std::optional<Bytes> least_rise{};  ///< … or by this much, where a ReclaimPolicy says so
+  seconds rise_delay{300};            ///< C goes up only after this long …
+  Permyriad rise_step{200};           ///< … and by this share of the host a minute
   /// Parameters that every guest's driver is to have, where its agent lets us; canonical.
   std::map<std::string, std::string> guest_parameters;
   HybridParams hybrid{};

@@ -266,6 +266,10 @@ Bytes Target(const CapacityTerms& terms, const PolicyParams& params) {
   return std::max(std::min(bound, terms.cap), Bytes()).FloorTo(params.quantum);
 }
 
+Bytes LeastRise(const Snapshot& snapshot, const PolicyParams& params) {
+  return params.least_rise.value_or(*snapshot.host.total * params.dead_band);
+}
+
 struct Risen {
   Bytes additional;
   Carried carry;
@@ -293,7 +297,7 @@ Risen Follow(Bytes target, bool may_rise, Bytes granted, const Snapshot& snapsho
   // A little more is not worth a write, nor a placement that rests on it. What a rise has begun
   // it ends.
   const bool rising = was.last_rise && was.rise_since && *was.last_rise >= *was.rise_since;
-  if (!rising && target - was.additional < *snapshot.host.total * params.dead_band) {
+  if (!rising && target - was.additional < LeastRise(snapshot, params)) {
     was.rise_since.reset();
     return {was.additional, std::move(was)};
   }
@@ -350,7 +354,7 @@ std::string Why(const Snapshot& snapshot, const Capacity& capacity, Bytes target
            " would be safe; nothing rises while the API server is away: " + snapshot.node->fault;
   }
   const Bytes more = target - capacity.additional;
-  if (more > Bytes() && more < *snapshot.host.total * params.dead_band) {
+  if (more > Bytes() && more < LeastRise(snapshot, params)) {
     return InMiB(more) + " more would be safe, which is too little to rise for";
   }
   if (capacity.additional < target) {

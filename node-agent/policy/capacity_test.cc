@@ -233,6 +233,20 @@ TEST(Decide, ARiseThatIsNotWorthItIsNone) {
   EXPECT_EQ(Decide(snapshot, params).capacity.additional.mib(), 1984) << "it falls by less";
 }
 
+TEST(Decide, AReclaimPolicySaysWhichRiseIsWorthIt) {
+  PolicyParams params = Params();
+  params.ratio_cap = Permyriad{20000};
+  params.dead_band = Permyriad{1000};  // 345 MiB
+  Snapshot snapshot = Full();          // 2049 MiB are safe
+  snapshot.carried.additional = Bytes::MiB(1728);
+  params.least_rise = Bytes::MiB(320);
+  EXPECT_EQ(Decide(snapshot, params).capacity.additional.mib(), 2048);
+  params.least_rise = Bytes::MiB(321);
+  const Plan plan = Decide(snapshot, params);
+  EXPECT_EQ(plan.capacity.additional.mib(), 1728);
+  EXPECT_NE(plan.capacity.reason.find("too little"), std::string::npos) << plan.capacity.reason;
+}
+
 TEST(Decide, ARiseThatHasBegunIsEnded) {
   PolicyParams params = Params();
   params.ratio_cap = Permyriad{20000};

@@ -29,7 +29,10 @@ Permyriad ShareOf(Bytes part, Bytes whole) {
 }  // namespace
 
 const Forecast& Histories::Observe(const Snapshot& snapshot, const PolicyParams& params) {
-  const seconds horizon = std::max(params.horizon, seconds(kSlots));
+  // An agent that starts does not know yet which ReclaimPolicy is in force, and with it the
+  // horizon: what the one before it left is not thrown away for that.
+  const bool unknown = snapshot.node && !snapshot.node->heard_at && horizon_ > seconds(0);
+  const seconds horizon = unknown ? horizon_ : std::max(params.horizon, seconds(kSlots));
   if (horizon != horizon_) {
     // What a VM grows by in another time says nothing of this one.
     vms_.clear();

@@ -72,6 +72,26 @@ TEST_F(PolicyTest, EachVmIsBelievedByItsOwnHistory) {
   EXPECT_LT(plan.vms[1].growth.mib(), 16) << "it never grew";
 }
 
+TEST_F(PolicyTest, AnotherHorizonBeginsWithoutHistoriesOnceItIsKnown) {
+  Run(26);
+  ASSERT_LT(Tick().vms[1].growth.mib(), 16);
+  node_.node.emplace();
+  params_.horizon = seconds(1200);
+  Tick();
+  EXPECT_EQ(policy_.histories().horizon(), seconds(600))
+      << "the ReclaimPolicies are not listed yet";
+  EXPECT_FALSE(policy_.histories().vms().empty());
+  params_.horizon = seconds(600);
+  node_.node->heard_at = node_.at.boot;
+  Tick();
+  EXPECT_FALSE(policy_.histories().vms().empty());
+  EXPECT_GT(policy_.histories().vms().begin()->second.observed, std::chrono::hours(24));
+  params_.horizon = seconds(1200);
+  Tick();
+  EXPECT_EQ(policy_.histories().horizon(), seconds(1200));
+  EXPECT_LT(policy_.histories().vms().begin()->second.observed, seconds(60));
+}
+
 TEST_F(PolicyTest, WhatWasNeverTouchedIsBelievedOnlyAsTheWatchGoesOn) {
   const VmDecision decision = Run(6).vms[1];
   EXPECT_NEAR(static_cast<double>(decision.growth.mib()), 6144 * 0.75 * 0.75, 40)

@@ -82,6 +82,14 @@ ResourceFacts FactsOf(const Report& report, const ResourceRules& rules) {
   return facts;
 }
 
+ResourceRules RulesOf(const Report& report, ResourceRules own) {
+  const auto& node = report.snapshot.node;
+  if (node && node->params && node->params->least_rise) {
+    own.dead_band = *node->params->least_rise;
+  }
+  return own;
+}
+
 kube::JsonPatch PatchOf(const OnNode& value) {
   kube::JsonPatch patch;
   const std::string text = std::to_string(value.value_or(Bytes()).count());
@@ -104,7 +112,7 @@ Status NodeResource::Write(const std::string& node, const OnNode& value,
 
 void NodeResource::Step(const Report& report, const std::stop_token& stop) {
   const ResourceFacts facts = FactsOf(report, rules_);
-  const auto write = NextWrite(facts, rules_, state_, Now());
+  const auto write = NextWrite(facts, RulesOf(report, rules_), state_, Now());
   if (!write || !MayWrite()) return;
   const Status status = Write(report.snapshot.node->name, write->value, stop);
   Note(status, stop);

@@ -74,6 +74,9 @@ void Wrote(const ResourceWrite& write, const ResourceFacts& facts, const Resourc
 
 ResourceFacts FactsOf(const Report& report, const ResourceRules& rules);
 
+/// `own`, with what the ReclaimPolicy in force says instead.
+ResourceRules RulesOf(const Report& report, ResourceRules own);
+
 /// One JSON patch for capacity and allocatable: the kubelet builds allocatable anew from capacity.
 /// Holds whether or not the keys are there.
 kube::JsonPatch PatchOf(const OnNode& value);

@@ -182,6 +182,21 @@ TEST(ResourceProperty, HoldsTheRulesWhateverHappens) {
   }
 }
 
+TEST(ResourceRules, AReclaimPolicysDeadBandStandsOverTheConfigurations) {
+  ResourceRules own;
+  own.dead_band = Bytes::MiB(128);
+  Report report = SampleReport();
+  EXPECT_EQ(RulesOf(report, own).dead_band, Bytes::MiB(128));
+  report.snapshot.node.emplace();
+  EXPECT_EQ(RulesOf(report, own).dead_band, Bytes::MiB(128)) << "no policy";
+  report.snapshot.node->params.emplace();
+  EXPECT_EQ(RulesOf(report, own).dead_band, Bytes::MiB(128)) << "it says nothing of it";
+  for (const Bytes band : {Bytes(), Bytes::MiB(64), Bytes::GiB(1)}) {
+    report.snapshot.node->params->least_rise = band;
+    EXPECT_EQ(RulesOf(report, own).dead_band, band);
+  }
+}
+
 TEST(ResourceFacts, CountsEveryPodAndWantsFreshWords) {
   Report report = SampleReport();
   const ResourceRules rules;

@@ -2,9 +2,11 @@
 #include "node-agent/sources/reclaim_policy.h"
 
 #include <algorithm>
+#include <array>
 
 #include "node-agent/host/text.h"
 #include "node-agent/host/units.h"
+#include "node-agent/kube/quantity.h"
 #include "node-agent/model/guest_module.h"
 
 namespace ullage::sources {
@@ -58,15 +60,54 @@ class Compiler {
       Complain(field, text);
     }
   }
-  void Seconds(const char* field, const std::string& text, seconds& into) {
-    constexpr seconds kDay{86400};
+  void Seconds(const char* field, const std::string& text, seconds low, seconds high,
+               seconds& into) {
     if (text.empty()) return;
     const auto time = host::ParseDuration(text);
-    if (time && *time <= kDay && *time % seconds(1) == milliseconds(0)) {
+    if (time && *time >= low && *time <= high && *time % seconds(1) == milliseconds(0)) {
       into = std::chrono::duration_cast<seconds>(*time);
     } else {
       Complain(field, text);
     }
+  }
+  void Size(const char* field, const std::string& text, Bytes high, std::optional<Bytes>& into) {
+    if (text.empty()) return;
+    const auto size = kube::ParseQuantity(text);
+    if (size && *size >= 0 && Bytes(*size) <= high) {
+      into = Bytes(*size);
+    } else {
+      Complain(field, text);
+    }
+  }
+  /// Where the marks are out of order, whatever a node does between two of them is a guess.
+  void Pressure(const k8s::PolicyPressure& pressure) {
+    constexpr Permyriad kAll{10000};
+    HybridParams& now = params_.hybrid;
+    const HybridParams own = now;
+    Share("pressure.psiSome", pressure.psi_some(), Permyriad{1}, kAll, now.pressure);
+    struct Mark {
+      const char* field;
+      const std::string& text;
+      Permyriad HybridParams::*into;
+    };
+    const std::array marks{
+        Mark{"pressure.stopPublishingBelow", pressure.stop_publishing_below(),
+             &HybridParams::hold_below},
+        Mark{"pressure.shrinkBelow", pressure.shrink_below(), &HybridParams::shrink_below},
+        Mark{"pressure.migrateBelow", pressure.migrate_below(), &HybridParams::limit_below},
+        Mark{"pressure.evictBelow", pressure.evict_below(), &HybridParams::evict_below}};
+    bool given = false;
+    for (const Mark& mark : marks) {
+      given = given || !mark.text.empty();
+      Share(mark.field, mark.text, Permyriad{0}, kAll, now.*mark.into);
+    }
+    const bool in_order = now.hold_below >= now.shrink_below &&
+                          now.shrink_below >= now.limit_below && now.limit_below >= now.evict_below;
+    if (!given || in_order) return;
+    for (const Mark& mark : marks) now.*mark.into = own.*mark.into;
+    Add(fault_, "ReclaimPolicy " + policy_ +
+                    ": pressure: stopPublishingBelow, shrinkBelow, migrateBelow and evictBelow do "
+                    "not fall in this order; the agent's own values apply");
   }
   void Parameter(const char* field, const char* name, bool given, std::uint32_t value) {
     if (!given) return;
@@ -114,8 +155,14 @@ void Compile(const k8s::ReclaimPolicySpec& spec, Compiler& compiler) {
   compiler.Share("buffer.ofVM", spec.buffer().of_vm(), kNone, kAll, params.buffer_of_vm);
   compiler.Share("hysteresis.riseStep", spec.hysteresis().rise_step(), Permyriad{1}, kAll,
                  params.rise_step);
-  compiler.Seconds("hysteresis.riseDelay", spec.hysteresis().rise_delay(), params.rise_delay);
-  compiler.Seconds("historyMin", spec.history_min(), params.history_min);
+  constexpr seconds kDay{86400};
+  compiler.Seconds("hysteresis.riseDelay", spec.hysteresis().rise_delay(), seconds(0), kDay,
+                   params.rise_delay);
+  compiler.Size("hysteresis.deadBand", spec.hysteresis().dead_band(), Bytes::GiB(64),
+                params.least_rise);
+  compiler.Seconds("historyMin", spec.history_min(), seconds(0), kDay, params.history_min);
+  compiler.Seconds("horizon", spec.horizon(), seconds(60), seconds(3600), params.horizon);
+  compiler.Pressure(spec.pressure());
   const k8s::PolicyHints& hints = spec.hints();
   compiler.Parameter("hints.settleMs", "settle_ms", hints.has_settle_ms(), hints.settle_ms());
   compiler.Parameter("hints.passDelayMs", "pass_delay_ms", hints.has_pass_delay_ms(),

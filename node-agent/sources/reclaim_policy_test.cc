@@ -115,6 +115,84 @@ TEST(ChoosePolicy, WhatMakesNoSenseIsNamedAndTheConfigurationsOwnApplies) {
   }
 }
 
+TEST(ChoosePolicy, SaysHowFarAheadAndWhichRiseIsWorthAWrite) {
+  const auto with = [](const std::string& horizon, const std::string& band) {
+    return Choose({Policy(
+        "p", R"({"horizon":")" + horizon + R"(","hysteresis":{"deadBand":")" + band + "\"}}")});
+  };
+  for (const auto& [horizon, is] : {std::pair{"60s", 60}, {"5m", 300}, {"1h", 3600}}) {
+    EXPECT_EQ(with(horizon, "").params->horizon, seconds(is));
+    EXPECT_EQ(with(horizon, "").fault, "");
+  }
+  EXPECT_EQ(with("", "").params->least_rise, std::nullopt);
+  EXPECT_EQ(with("", "0").params->least_rise, Bytes());
+  EXPECT_EQ(with("", "256Mi").params->least_rise, Bytes::MiB(256));
+  EXPECT_EQ(with("", "64Gi").params->least_rise, Bytes::GiB(64));
+  for (const char* bad : {"59s", "3601s", "2h", "0s", "soon", "60500ms"}) {
+    EXPECT_EQ(with(bad, "").params->horizon, PolicyParams{}.horizon) << bad;
+    EXPECT_THAT(with(bad, "").fault, HasSubstr("horizon is '")) << bad;
+  }
+  for (const char* bad : {"65Gi", "-1", "much", "99999999999Gi", "1\u00e9"}) {
+    EXPECT_EQ(with("", bad).params->least_rise, std::nullopt) << bad;
+    EXPECT_THAT(with("", bad).fault, HasSubstr("hysteresis.deadBand is '")) << bad;
+  }
+}
+
+TEST(ChoosePolicy, SetsTheMarksOfPressure) {
+  const auto with = [](const std::string& pressure) {
+    return Choose({Policy("p", R"({"pressure":{)" + pressure + "}}")});
+  };
+  const auto all = with(
+      R"("psiSome":"1.5%","stopPublishingBelow":"90%","shrinkBelow":"60%","migrateBelow":"60%",)"
+      R"("evictBelow":"0%")");
+  EXPECT_EQ(all.fault, "");
+  EXPECT_EQ(all.params->hybrid.pressure, Permyriad{150});
+  EXPECT_EQ(all.params->hybrid.hold_below, Permyriad{9000});
+  EXPECT_EQ(all.params->hybrid.shrink_below, Permyriad{6000});
+  EXPECT_EQ(all.params->hybrid.limit_below, Permyriad{6000});
+  EXPECT_EQ(all.params->hybrid.evict_below, Permyriad{0});
+  const auto one = with(R"("migrateBelow":"40%")");
+  EXPECT_EQ(one.fault, "");
+  EXPECT_EQ(one.params->hybrid.limit_below, Permyriad{4000});
+  EXPECT_EQ(one.params->hybrid.shrink_below, HybridParams{}.shrink_below);
+}
+
+TEST(ChoosePolicy, MarksOfPressureThatMakeNoSenseLeaveTheConfigurations) {
+  const auto with = [](const std::string& pressure) {
+    return Choose({Policy("p", R"({"pressure":{)" + pressure + "}}")});
+  };
+  const HybridParams own;
+  for (const char* mark :
+       {R"("stopPublishingBelow":"63%")", R"("shrinkBelow":"31%")", R"("migrateBelow":"65%")",
+        R"("evictBelow":"33%")", R"("psiSome":"2%","evictBelow":"20%","migrateBelow":"10%")"}) {
+    const auto choice = with(mark);
+    EXPECT_THAT(choice.fault, HasSubstr("do not fall in this order")) << mark;
+    EXPECT_EQ(choice.params->hybrid.hold_below, own.hold_below) << mark;
+    EXPECT_EQ(choice.params->hybrid.shrink_below, own.shrink_below) << mark;
+    EXPECT_EQ(choice.params->hybrid.limit_below, own.limit_below) << mark;
+    EXPECT_EQ(choice.params->hybrid.evict_below, own.evict_below) << mark;
+  }
+  for (const char* field :
+       {"psiSome", "stopPublishingBelow", "shrinkBelow", "migrateBelow", "evictBelow"}) {
+    for (const char* bad : {"101%", "cheese", "10"}) {
+      const auto choice = with('"' + std::string(field) + R"(":")" + bad + '"');
+      EXPECT_THAT(choice.fault, HasSubstr("pressure." + std::string(field))) << bad;
+      EXPECT_EQ(choice.params->hybrid.evict_below, own.evict_below) << bad;
+    }
+  }
+  EXPECT_THAT(with(R"("psiSome":"0%")").fault, HasSubstr("pressure.psiSome"));
+  EXPECT_EQ(with(R"("psiSome":"0%")").params->hybrid.pressure, own.pressure);
+  EXPECT_EQ(with("").fault, "");
+}
+
+TEST(ChoosePolicy, AnAgentsOwnMarksAreItsOwnAffair) {
+  PolicyParams own;
+  own.hybrid.evict_below = Permyriad{9000};
+  const auto choice = ChoosePolicy({Policy("p", R"({"growth":"20%"})")}, kLabels, own);
+  EXPECT_EQ(choice.fault, "");
+  EXPECT_EQ(choice.params->hybrid.evict_below, Permyriad{9000});
+}
+
 TEST(ChoosePolicy, OneThatMakesNoSenseIsPassedOverAndNamed) {
   Policies policies{Policy("good", "{}")};
   for (const char* bad : {R"([{"key":"zone","operator":"Like","values":["a"]}])",
