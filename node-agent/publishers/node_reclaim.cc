@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <tuple>
 
 #include "node-agent/host/text.h"
@@ -40,6 +42,16 @@ void SetSum(const CapacityTerms& terms, k8s::NodeReclaimSum& sum) {
   sum.set_cap(Rounded(terms.cap));
   sum.set_bound(Rounded(terms.bound));
   sum.set_bound_full(Rounded(terms.bound_full));
+}
+
+// Nothing was scored yet: there is nothing to say.
+void SetAudit(const PromiseAudit& audit, k8s::NodeReclaimStatus& status) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::int32_t>::max();
+  if (audit.windows == 0) return;
+  k8s::NodeReclaimAudit& out = *status.mutable_audit();
+  out.set_windows(static_cast<std::int32_t>(std::min(audit.windows, kMost)));
+  out.set_broken(static_cast<std::int32_t>(std::min(audit.broken, kMost)));
+  out.set_widened(std::to_string(std::lround(std::clamp(audit.width, 0., 3.) * 100)) + "%");
 }
 
 // What somebody has to look at, then what stands on reclaimed memory, then the large: nothing that
@@ -218,6 +230,14 @@ bool SumMoved(const k8s::NodeReclaimSum& a, const k8s::NodeReclaimSum& b) {
          Moved(a.bound_full(), b.bound_full());
 }
 
+// How many windows there were grows by itself, and the first one that holds is no news.
+bool AuditMoved(const k8s::NodeReclaimAudit& a, const k8s::NodeReclaimAudit& b) {
+  const auto widened = [](const k8s::NodeReclaimAudit& audit) {
+    return audit.widened().empty() ? std::string("0%") : audit.widened();
+  };
+  return a.broken() != b.broken() || widened(a) != widened(b);
+}
+
 bool VmMoved(const k8s::NodeReclaimVm& a, const k8s::NodeReclaimVm& b) {
   return a.namespace_() != b.namespace_() || a.name() != b.name() || a.hinting() != b.hinting() ||
          a.mode() != b.mode() || a.state() != b.state() || Moved(a.guest(), b.guest()) ||
@@ -250,6 +270,7 @@ k8s::NodeReclaimStatus StatusOf(const Report& report, const k8s::NodeReclaimStat
     status.set_buffer(Unsigned(capacity.terms->buffer));
     SetSum(*capacity.terms, *status.mutable_sum());
   }
+  SetAudit(capacity.audit, status);
   status.set_vm_count(static_cast<std::int32_t>(std::min<std::size_t>(snapshot.vms.size(), 65536)));
   for (const Named& named : ThatMatterMost(report)) SetVm(report, named, *status.add_vms());
   for (const Verdict& verdict :
@@ -283,11 +304,11 @@ Difference Compare(const k8s::NodeReclaimStatus& written, const k8s::NodeReclaim
       !std::equal(written.vms().begin(), written.vms().end(), now.vms().begin(), now.vms().end(),
                   [](const auto& a, const auto& b) { return !VmMoved(a, b); });
   // These three move by whole quanta, and rarely.
-  const bool changed = written.reclaimable() != now.reclaimable() ||
-                       written.published() != now.published() ||
-                       written.granted() != now.granted() || written.vm_count() != now.vm_count() ||
-                       Moved(written.promised(), now.promised()) ||
-                       written.has_sum() != now.has_sum() || SumMoved(written.sum(), now.sum());
+  const bool changed =
+      written.reclaimable() != now.reclaimable() || written.published() != now.published() ||
+      written.granted() != now.granted() || written.vm_count() != now.vm_count() ||
+      Moved(written.promised(), now.promised()) || written.has_sum() != now.has_sum() ||
+      SumMoved(written.sum(), now.sum()) || AuditMoved(written.audit(), now.audit());
   return changed || vms_moved ? Difference::kFigures : Difference::kNone;
 }
 

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "node-agent/kube/fake_api_server.h"
@@ -67,6 +68,26 @@ TEST(NodeReclaim, SaysWhatTheNodeHas) {
   EXPECT_EQ(status.vms(0).hinting(), "on");
   ASSERT_EQ(status.conditions_size(), 4);
   for (const auto& condition : status.conditions()) EXPECT_EQ(condition.status(), "True");
+}
+
+TEST(NodeReclaim, SaysWhatItsForecastsWereWorth) {
+  Report report = NodeReport();
+  const auto unscored = ReclaimOf(report, {}).status();
+  EXPECT_FALSE(unscored.has_audit());
+  report.plan.capacity.audit = {2880, 0, 0};
+  const auto written = ReclaimOf(report, {}).status();
+  EXPECT_EQ(written.audit().windows(), 2880);
+  EXPECT_TRUE(written.audit().has_broken()) << "none is a figure";
+  EXPECT_EQ(written.audit().widened(), "0%");
+  EXPECT_EQ(Compare(unscored, written), Difference::kNone) << "not worth a write of its own";
+  report.plan.capacity.audit.windows = 2881;
+  EXPECT_EQ(Compare(written, ReclaimOf(report, {}).status()), Difference::kNone);
+  report.plan.capacity.audit = {std::uint64_t{1} << 40, 2, 0.155};
+  const auto now = ReclaimOf(report, {}).status();
+  EXPECT_EQ(now.audit().windows(), std::numeric_limits<std::int32_t>::max());
+  EXPECT_EQ(now.audit().broken(), 2);
+  EXPECT_EQ(now.audit().widened(), "16%");
+  EXPECT_EQ(Compare(written, now), Difference::kFigures);
 }
 
 TEST(NodeReclaim, SaysHowShortTheNodeIs) {
