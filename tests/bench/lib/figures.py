@@ -83,5 +83,9 @@ def keep(name, data):
     (PLOTS / f"{name}.json").write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
+def has(name):
+    return (PLOTS / f"{name}.json").exists()
+
+
 def kept(name):
     return json.loads((PLOTS / f"{name}.json").read_text(encoding="utf-8"))
