@@ -147,11 +147,16 @@ Result<Pager::Outcome> Pager::StepOut(const Job& job) {
 }
 
 Result<Pager::Outcome> Pager::LetKernelChoose(const Job& job, Bytes step) {
-  const auto taken =
-      host::ReclaimFrom(job.process.cgroup, job.aged ? step : Bytes(std::int64_t{host::kPage}));
+  if (!job.aged) {
+    const auto memory = Memory(job.process);
+    if (!memory) return memory.error();
+    const Status forgotten = (*memory)->Advise((*memory)->Ranges(), host::Advice::kCold);
+    if (!forgotten) return forgotten.error();
+    return Outcome{.aged = true};
+  }
+  const auto taken = host::ReclaimFrom(job.process.cgroup, step);
   if (!taken) return taken.error();
-  return Outcome{
-      .taken = *taken, .done = !job.aged || *taken >= job.wish || *taken == Bytes(), .aged = true};
+  return Outcome{.taken = *taken, .done = *taken >= job.wish || *taken == Bytes()};
 }
 
 Result<Pager::Outcome> Pager::FetchAll(const Job& job, const std::stop_token& stop) {

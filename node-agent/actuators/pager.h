@@ -37,8 +37,8 @@ struct PagerCounts {
 };
 
 /// Pages out by process_madvise(2), in steps, what a probe calls cold, and nothing else; where no
-/// probe names addresses the kernel chooses (host::ReclaimFrom). Then the first step takes next to
-/// nothing: the kernel has to look at each page once before it can tell which one was used since.
+/// probe names addresses the kernel chooses (host::ReclaimFrom). Then the first step takes nothing:
+/// each page looks used until its mark of use was cleared once (MADV_COLD).
 /// Works on a thread of its own.
 class Pager final : public Paging {
  public:
@@ -61,7 +61,7 @@ class Pager final : public Paging {
     host::VmProcess process;
     Bytes wish;  // still to be paged out
     bool fetch = false;
-    bool aged = false;  // the kernel has looked at its pages once
+    bool aged = false;  // what its pages were used for before is forgotten
     std::string fault;
   };
   struct Job {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <thread>
+#include <utility>
 
 #include "node-agent/host/fake_guest_memory.h"
 #include "node-agent/host/temporary_tree.h"
@@ -27,7 +28,13 @@ bool Eventually(const std::function<bool()>& holds) {
 // A guest whose swapped pages show as such.
 class Guest final : public FakeGuestMemory {
  public:
-  Guest() : FakeGuestMemory(kPages) {}
+  explicit Guest(std::atomic<std::size_t>& all_aged)
+      : FakeGuestMemory(kPages), all_aged_(all_aged) {}
+  Status Advise(const std::vector<host::AddressRange>& ranges, host::Advice advice) override {
+    Status advised = FakeGuestMemory::Advise(ranges, advice);
+    all_aged_ += std::exchange(aged, 0);
+    return advised;
+  }
   Result<std::vector<host::PageEntry>> Pages(host::AddressRange range) override {
     auto entries = FakeGuestMemory::Pages(range);
     for (std::size_t i = 0; entries.ok() && i < entries->size(); ++i) {
@@ -35,6 +42,9 @@ class Guest final : public FakeGuestMemory {
     }
     return entries;
   }
+
+ private:
+  std::atomic<std::size_t>& all_aged_;
 };
 
 class PagerTest : public testing::Test {
@@ -59,9 +69,10 @@ class PagerTest : public testing::Test {
   std::uint64_t named_ = 0;
   std::atomic<bool> stays_ = false;
   std::atomic<bool> unwatched_ = false;
+  std::atomic<std::size_t> aged_ = 0;
   Pager pager_{[this](const host::VmProcess& vm) -> Result<std::unique_ptr<host::GuestMemory>> {
                  if (vm.id.value == "lost") return Error(Code::kGone, "ended");
-                 auto guest = std::make_unique<Guest>();
+                 auto guest = std::make_unique<Guest>(aged_);
                  guest->stays = stays_;
                  return std::unique_ptr<host::GuestMemory>(std::move(guest));
                },
@@ -112,20 +123,24 @@ TEST_F(PagerTest, WishesForTheUnknownAreRefusedAndFailuresCounted) {
 
 TEST_F(PagerTest, WhereNoProbeLooksTheKernelChooses) {
   unwatched_ = true;
-  pager_.Know({Vm("a")});
-  ASSERT_TRUE(pager_.PageOut({"a"}, Bytes::MiB(1)).ok());
-  EXPECT_TRUE(Eventually([&] { return pager_.Counts().failures == 1; })) << "no such cgroup";
-  EXPECT_EQ(pager_.Counts().taken, Bytes(0)) << "blindly nothing is taken";
   tree_.Write("cgroup/memory.current", "4194304\n");
   tree_.Write("cgroup/memory.reclaim", "");
-  const auto asked = [&](const char* amount) {
-    EXPECT_TRUE(pager_.PageOut({"a"}, Bytes::MiB(1)).ok());
-    return Eventually(
-        [&] { return host::ReadFile(tree_.path("cgroup/memory.reclaim"), 64).value() == amount; });
+  const auto asked = [&] {
+    EXPECT_TRUE(pager_.PageOut({"a"}, Bytes::MiB(2)).ok());
+    return Eventually([&] {
+      return host::ReadFile(tree_.path("cgroup/memory.reclaim"), 64).value() == "2097152";
+    });
   };
-  EXPECT_TRUE(asked("4096")) << "first the kernel has to have looked at all of it";
-  tree_.Write("cgroup/memory.reclaim", "");
-  EXPECT_TRUE(asked("1048576"));
+  pager_.Know({Vm("a")});
+  ASSERT_TRUE(pager_.PageOut({"a"}, Bytes::MiB(1)).ok());
+  EXPECT_TRUE(Eventually([&] { return aged_ == kPages; }));
+  EXPECT_EQ(*host::ReadFile(tree_.path("cgroup/memory.reclaim"), 64), "")
+      << "first what its pages were used for is forgotten";
+  EXPECT_TRUE(asked());
+  EXPECT_EQ(aged_, kPages) << "once";
+  tree_.Remove("cgroup");
+  ASSERT_TRUE(pager_.PageOut({"a"}, Bytes::MiB(1)).ok());
+  EXPECT_TRUE(Eventually([&] { return pager_.Counts().failures == 1; })) << "no such cgroup";
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ class FakeGuestMemory : public GuestMemory {
           held[page] = false;
           ++paged_out;
         }
+        if (advice == Advice::kCold) ++aged;
         if (advice == Advice::kWillNeed && !held[page]) {
           held[page] = true;
           ++fetched;
@@ -49,6 +50,7 @@ class FakeGuestMemory : public GuestMemory {
   bool frames = true;  ///< CAP_SYS_ADMIN
   std::size_t paged_out = 0;
   std::size_t fetched = 0;
+  std::size_t aged = 0;
 
  private:
   std::vector<AddressRange> ranges_;

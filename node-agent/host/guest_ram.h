@@ -68,7 +68,7 @@ struct PageEntry {
 };
 
 /// Values of madvise(2).
-enum class Advice : int { kWillNeed = 3, kPageOut = 21 };
+enum class Advice : int { kWillNeed = 3, kCold = 20, kPageOut = 21 };
 
 /// The memory of one guest, seen from the host.
 class GuestMemory {

@@ -2,6 +2,9 @@
 // What was taken from a guest comes back, whatever happens to the agent: a real guest, balloon and
 // cgroup.
 #include <signal.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "node-agent/host/cgroup.h"
 #include "node-agent/host/lease.h"
@@ -101,6 +104,50 @@ TEST_F(TakingTest, ABalloonIsGivenBackByTheNextAgent) {
   EXPECT_TRUE(Eventually([] { return Balloon() == 512; })) << Balloon() << agent().Log();
   EXPECT_TRUE(Eventually(
       [&] { return host::LeaseBook::Open(State(), boot_id_)->leases().balloons.empty(); }));
+}
+
+// Compressed swap of a test's own. Linux's Documentation/admin-guide/blockdev/zram.rst.
+class Zram {
+ public:
+  static constexpr const char* kControl = "/sys/class/zram-control";
+  static bool Possible() {
+    RunProgram({"modprobe", "zram", "num_devices=0"});
+    return access((std::string(kControl) + "/hot_add").c_str(), R_OK) == 0;
+  }
+  Zram() : number_(std::stoi(host::ReadFile(std::string(kControl) + "/hot_add", 16).value())) {
+    std::ofstream("/sys/block/zram" + std::to_string(number_) + "/disksize") << "512M";
+    EXPECT_EQ(RunProgram({"mkswap", Device()}).status, 0);
+    EXPECT_EQ(RunProgram({"swapon", Device()}).status, 0);
+  }
+  Zram(const Zram&) = delete;
+  Zram& operator=(const Zram&) = delete;
+  ~Zram() {
+    EXPECT_EQ(RunProgram({"swapoff", Device()}).status, 0);
+    std::ofstream(std::string(kControl) + "/hot_remove") << number_;
+  }
+
+ private:
+  std::string Device() const { return "/dev/zram" + std::to_string(number_); }
+  int number_;
+};
+
+TEST_F(TakingTest, WhatAGuestDoesNotUseGoesToSwapAndNothingIsLimited) {
+  if (!Zram::Possible()) GTEST_SKIP() << "this kernel has no compressed swap";
+  const Zram zram;
+  End(SIGTERM);
+  agent().Configure(std::string(kReclaim) + "hybrid: {page_out: 5%, min_memory: 5%}\n");
+  lab().Exec("vm",
+             "hog 200 --hold 100000 </dev/null >/run/hog 2>&1 & while ! grep -q touched /run/hog; "
+             "do sleep 1; done");
+  const auto before = lab().Charge("vm");
+  agent().Start();
+  const std::string path = host::MemoryCgroupOf(host::Roots{}, lab().Pid("vm")).value();
+  const auto limit = host::MemoryCgroup::Open(path)->SoftLimit();
+  EXPECT_TRUE(Eventually([&] { return lab().Charge("vm") < before - (std::int64_t{150} << 20); },
+                         std::chrono::seconds(180)))
+      << before << " " << lab().Charge("vm") << agent().Vm("vm") << agent().Log();
+  EXPECT_EQ(lab().Exec("vm", "echo alive"), "alive\n");
+  EXPECT_EQ(host::MemoryCgroup::Open(path)->SoftLimit().value(), limit.value());
 }
 
 }  // namespace
