@@ -263,7 +263,8 @@ struct Cold {
   Cold(const agent::Config& config, const host::Roots& roots, const host::Clock& clock,
        sources::Sources& sources, agent::Taking& taking) {
     if (config.mode != Mode::kReclaim) return;
-    probe = sources::ChooseProbe(roots, clock, config.policy.cold_after);
+    std::string why;
+    probe = sources::ChooseProbe(roots, clock, config.policy.cold_after, why);
     pager = std::make_unique<actuators::Pager>(
         [roots](const host::VmProcess& vm) { return host::QemuMemory::Open(roots, vm); },
         [this](const VmId& vm, Bytes amount) -> Result<std::vector<host::AddressRange>> {
@@ -272,8 +273,9 @@ struct Cold {
         });
     if (probe != nullptr) sources.Use(*probe);
     taking.Use(*pager);
-    spdlog::info("what is cold is found by {}",
-                 probe == nullptr ? "the kernel's own lists" : probe->Name());
+    spdlog::info("what is cold is found by {}{}",
+                 probe == nullptr ? "the kernel's own lists" : probe->Name(),
+                 why.empty() ? "" : " (" + why + ")");
   }
 };
 

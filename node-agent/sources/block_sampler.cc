@@ -10,6 +10,8 @@ constexpr std::uint64_t kLeastBlock = std::uint64_t{2} << 20;  // a huge page
 constexpr std::uint64_t kBlocks = 2048;
 constexpr std::uint32_t kStuck = 64;
 constexpr seconds kAverageEvery{30};
+constexpr std::size_t kPlenty = 1024;  // marks
+constexpr int kKept = 8;  // × cold_after: for as long a block that waits for marks is what it was
 
 std::vector<std::uint64_t> Addresses(std::uint64_t begin, const auto& pages, std::size_t count) {
   std::vector<std::uint64_t> addresses;
@@ -64,12 +66,19 @@ Result<bool> BlockSampler::Step(BootTime now) {
     Block& block = blocks_[next_];
     next_ = (next_ + 1) % blocks_.size();
     if (block.due > now) continue;
-    if (block.marked > 0) {
+    const bool judge = block.marked > 0;
+    if (judge) {
       if (const Status judged = Judge(block, now); !judged) return judged.error();
       Average(now);
     }
-    if (const Status sampled = Sample(block, now); !sampled) return sampled.error();
-    return true;
+    // Where marks are few, those that this block gave back are for whoever waits for some.
+    const bool room = marks_.Room() >= (judge ? kPlenty : kMarks);
+    if (room) {
+      if (const Status sampled = Sample(block, now); !sampled) return sampled.error();
+    } else if (now - block.due > kKept * cold_after_) {
+      Enter(block, State::kUnknown, block.held);
+    }
+    if (room || judge) return true;
   }
   return false;
 }
@@ -86,7 +95,7 @@ Status BlockSampler::Judge(Block& block, BootTime now) {
 }
 
 Status BlockSampler::Sample(Block& block, BootTime now) {
-  block.due = now + cold_after_;
+  block.due = now + cold_after_ + marks_.Delay();
   const auto entries = memory_->Pages({block.begin, block.begin + block.pages * host::kPage});
   if (!entries) return entries.error();
   std::vector<std::uint32_t> held;
@@ -111,8 +120,7 @@ Status BlockSampler::Mark(Block& block, std::vector<std::uint32_t> held) {
   }
   std::copy_n(held.begin(), count, block.mark.begin());
   const auto pages = Addresses(block.begin, block.mark, count);
-  if (Status set = marks_.Set(*memory_, pages); !set) return set;
-  const auto took = marks_.Stand(*memory_, pages);
+  const auto took = marks_.Set(*memory_, pages);
   if (!took) return took.error();
   const bool any = std::find(took->begin(), took->end(), true) != took->end();
   // A mark that did not take never will: a part of a huge page.

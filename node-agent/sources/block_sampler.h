@@ -17,8 +17,9 @@ namespace ullage::sources {
 /// large guests so that there are at most 2,048. In each, four pages that are held, drawn at
 /// random, are marked, and looked at after `cold_after`: untouched all four, the block is cold. A
 /// block of which half is in use passes for cold once in sixteen times; what is then taken from it
-/// wrongly comes back by faults, and the next look finds it in use. No thread, no lock: its owner
-/// has them.
+/// wrongly comes back by faults, and the next look finds it in use. Where marks are limited, blocks
+/// wait for them in turn; one that waits for 8 × `cold_after` is no longer known. No thread, no
+/// lock: its owner has them.
 class BlockSampler {
  public:
   BlockSampler(std::unique_ptr<host::GuestMemory> memory, PageMarks& marks, seconds cold_after,

@@ -127,6 +127,39 @@ TEST_F(BlockSamplerTest, ALargeGuestIsCutIntoLargeBlocks) {
   EXPECT_EQ(Round(seconds(0)), 2048U);
 }
 
+TEST_F(BlockSamplerTest, WhereMarksAreFewTheBlocksTakeTurns) {
+  marks_.most = 16;
+  Make(8);
+  EXPECT_EQ(Round(seconds(0)), 4U) << "four marks each";
+  EXPECT_EQ(Round(seconds(60)), 0U);
+  Round(kColdAfter);
+  EXPECT_EQ(sampler_->Latest().cold, Bytes::MiB(8));
+  Round(2 * kColdAfter);
+  EXPECT_EQ(sampler_->Latest().cold, Bytes::MiB(16)) << "the others' turn came first";
+}
+
+TEST_F(BlockSamplerTest, WhatWaitsTooLongForMarksIsNotKnown) {
+  Make(8);
+  Round(seconds(0));
+  Round(kColdAfter);
+  ASSERT_EQ(sampler_->Latest().cold, Bytes::MiB(16));
+  marks_.most = 0;
+  Round(2 * kColdAfter);  // what is marked is judged
+  Round(10 * kColdAfter);
+  EXPECT_EQ(sampler_->Latest().cold, Bytes::MiB(16));
+  Round(12 * kColdAfter);
+  EXPECT_EQ(sampler_->Latest().cold, Bytes(0));
+  EXPECT_TRUE(sampler_->TakeCold(Bytes::GiB(1), At(12 * kColdAfter)).empty());
+}
+
+TEST_F(BlockSamplerTest, MarksThatCountLaterAreAskedLater) {
+  marks_.delay = seconds(30);
+  Make(8);
+  Round(seconds(0));
+  EXPECT_EQ(Round(kColdAfter), 0U);
+  EXPECT_EQ(Round(kColdAfter + seconds(30)), 8U);
+}
+
 TEST_F(BlockSamplerTest, AnEndedProcessIsAnError) {
   Make(8);
   memory_->gone = true;

@@ -9,6 +9,12 @@
 namespace ullage::sources {
 namespace {
 
+// The bitmap is read and written in words of 64 frames.
+off_t WordOf(std::uint64_t frame) { return static_cast<off_t>(frame / 64 * 8); }
+std::uint64_t BitOf(std::uint64_t frame) { return std::uint64_t{1} << frame % 64; }
+
+}  // namespace
+
 Result<host::PageEntry> EntryOf(host::GuestMemory& memory, std::uint64_t page) {
   const auto entries = memory.Pages({page, page + host::kPage});
   if (!entries) return entries.error();
@@ -28,12 +34,6 @@ bool SeesFrames(const host::Roots& roots) {
   return got == sizeof entry && entry.frame() != 0;
 }
 
-// The bitmap is read and written in words of 64 frames.
-off_t WordOf(std::uint64_t frame) { return static_cast<off_t>(frame / 64 * 8); }
-std::uint64_t BitOf(std::uint64_t frame) { return std::uint64_t{1} << frame % 64; }
-
-}  // namespace
-
 Result<std::unique_ptr<PageMarks>> IdleMarks::Open(const host::Roots& roots) {
   const std::string path = roots.mm + "/page_idle/bitmap";
   host::Fd bitmap(open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -42,14 +42,13 @@ Result<std::unique_ptr<PageMarks>> IdleMarks::Open(const host::Roots& roots) {
   return std::unique_ptr<PageMarks>(new IdleMarks(std::move(bitmap)));
 }
 
-Status IdleMarks::Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) {
+Result<std::vector<bool>> IdleMarks::Set(host::GuestMemory& memory,
+                                         const std::vector<std::uint64_t>& pages) {
   for (const std::uint64_t page : pages) {
     const auto entry = EntryOf(memory, page);
     if (!entry) return entry.error();
     if (!entry->present()) continue;
-    if (entry->frame() == 0) {
-      return NoFrames();
-    }
+    if (entry->frame() == 0) return NoFrames();
     // Zeros leave the other frames of the word as they are.
     const std::uint64_t word = BitOf(entry->frame());
     // EINVAL and ENXIO: no frame of the kernel's lists; it stays unmarked.
@@ -58,7 +57,8 @@ Status IdleMarks::Set(host::GuestMemory& memory, const std::vector<std::uint64_t
       return host::FromErrno(errno, "page_idle");
     }
   }
-  return Ok();
+  // Parts of huge pages take none.
+  return Stand(memory, pages);
 }
 
 Result<std::vector<bool>> IdleMarks::Stand(host::GuestMemory& memory,

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
 #include "node-agent/host/guest_ram.h"
+#include "node-agent/model/time.h"
 
 namespace ullage::sources {
 
@@ -18,11 +20,17 @@ class PageMarks {
   virtual ~PageMarks() = default;
   /// WorkingSet.probe.
   virtual const char* Name() const = 0;
-  /// Marks those pages (by address), as far as they let themselves be marked.
-  virtual Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) = 0;
-  /// For each of them whether its mark stands: nobody has touched it since.
+  /// Marks those pages (by address), as far as they let themselves be marked. Which of them did.
+  virtual Result<std::vector<bool>> Set(host::GuestMemory& memory,
+                                        const std::vector<std::uint64_t>& pages) = 0;
+  /// For each of them whether its mark stands: nobody has touched it since. With that its mark
+  /// ends.
   virtual Result<std::vector<bool>> Stand(host::GuestMemory& memory,
                                           const std::vector<std::uint64_t>& pages) = 0;
+  /// How many more can be marked now.
+  virtual std::size_t Room() const { return std::numeric_limits<std::size_t>::max(); }
+  /// How much later than that it may be until a mark counts and what became of it is known.
+  virtual seconds Delay() const { return seconds(0); }
 };
 
 /// Documentation/admin-guide/mm/idle_page_tracking.rst: a bit for each page frame, set by its
@@ -34,7 +42,8 @@ class IdleMarks final : public PageMarks {
   static Result<std::unique_ptr<PageMarks>> Open(const host::Roots& roots);
 
   const char* Name() const override { return "idle-page"; }
-  Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>& pages) override;
+  Result<std::vector<bool>> Set(host::GuestMemory& memory,
+                                const std::vector<std::uint64_t>& pages) override;
   Result<std::vector<bool>> Stand(host::GuestMemory& memory,
                                   const std::vector<std::uint64_t>& pages) override;
 
@@ -42,5 +51,10 @@ class IdleMarks final : public PageMarks {
   explicit IdleMarks(host::Fd bitmap) : bitmap_(std::move(bitmap)) {}
   host::Fd bitmap_;
 };
+
+// For those that look at page frames.
+bool SeesFrames(const host::Roots& roots);
+Error NoFrames();
+Result<host::PageEntry> EntryOf(host::GuestMemory& memory, std::uint64_t page);
 
 }  // namespace ullage::sources

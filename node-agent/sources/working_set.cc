@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "node-agent/kube/threads.h"
+#include "node-agent/sources/damon_marks.h"
 
 namespace ullage::sources {
 namespace {
@@ -144,9 +145,16 @@ void SampledProbe::Tell() {
 }
 
 std::unique_ptr<Probe> ChooseProbe(const host::Roots& roots, const host::Clock& clock,
-                                   seconds cold_after) {
-  auto marks = IdleMarks::Open(roots);
-  if (!marks) return nullptr;
+                                   seconds cold_after, std::string& why) {
+  auto marks = DamonMarks::Open(roots, clock, cold_after);
+  if (!marks) {
+    why = marks.error().message();
+    marks = IdleMarks::Open(roots);
+  }
+  if (!marks) {
+    why += "; " + marks.error().message();
+    return nullptr;
+  }
   return std::make_unique<SampledProbe>(
       *std::move(marks),
       [roots](const host::VmProcess& vm) { return host::QemuMemory::Open(roots, vm); }, clock,

@@ -75,10 +75,10 @@ class SampledProbe final : public Probe {
   std::jthread thread_;  // last: it uses all the others
 };
 
-/// The best probe that this kernel and this process's rights allow: idle page tracking. Null: it
-/// has none; then only the kernel itself can choose what is cold (host::ReclaimFrom), and refaults
-/// say whether it chose well.
+/// The best probe that this kernel and this process's rights allow: DAMON, else idle page tracking.
+/// Null: neither; then only the kernel itself can choose what is cold (host::ReclaimFrom), and
+/// refaults say whether it chose well. `why`: what stood against those that were not taken.
 std::unique_ptr<Probe> ChooseProbe(const host::Roots& roots, const host::Clock& clock,
-                                   seconds cold_after);
+                                   seconds cold_after, std::string& why);
 
 }  // namespace ullage::sources

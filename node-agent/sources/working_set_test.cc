@@ -12,25 +12,23 @@
 namespace ullage::sources {
 namespace {
 
-// Whose marks are there right after they were set, and never later.
+// All of it is in use, or nothing.
 class Guest final : public host::FakeGuestMemory {
  public:
   Guest(std::size_t pages, bool is_busy) : FakeGuestMemory(pages), busy(is_busy) {}
   const bool busy;
-  bool fresh = false;
 };
 
 class Marks final : public PageMarks {
  public:
   const char* Name() const override { return "fake"; }
-  Status Set(host::GuestMemory& memory, const std::vector<std::uint64_t>&) override {
-    dynamic_cast<Guest&>(memory).fresh = true;
-    return Ok();
+  Result<std::vector<bool>> Set(host::GuestMemory&,
+                                const std::vector<std::uint64_t>& pages) override {
+    return std::vector<bool>(pages.size(), true);
   }
   Result<std::vector<bool>> Stand(host::GuestMemory& memory,
                                   const std::vector<std::uint64_t>& pages) override {
-    auto& guest = dynamic_cast<Guest&>(memory);
-    return std::vector<bool>(pages.size(), std::exchange(guest.fresh, false) || !guest.busy);
+    return std::vector<bool>(pages.size(), !dynamic_cast<Guest&>(memory).busy);
   }
 };
 
@@ -81,15 +79,19 @@ TEST_F(SampledProbeTest, ForgetsWhomItIsNotToWatch) {
   EXPECT_TRUE(Eventually([&] { return probe_.Latest({"idle"}).probe.empty(); }));
 }
 
-TEST(ChooseProbe, TakesWhatTheKernelHas) {
+TEST(ChooseProbe, TakesWhatTheKernelHasAndSaysWhyNotMore) {
   const host::TemporaryTree tree;
   const host::SystemClock clock;
   host::Roots roots;
   roots.mm = tree.path("mm");
-  EXPECT_EQ(ChooseProbe(roots, clock, seconds(1)), nullptr);
+  std::string why;
+  EXPECT_EQ(ChooseProbe(roots, clock, seconds(1), why), nullptr);
   tree.Write("mm/page_idle/bitmap", std::string(64, '\0'));
   if (!IdleMarks::Open(roots)) GTEST_SKIP() << "no right to see page frame numbers";
-  EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1))->Name(), "idle-page");
+  EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1), why)->Name(), "idle-page");
+  tree.Write("mm/damon/admin/kdamonds/nr_kdamonds", "2\n");
+  EXPECT_STREQ(ChooseProbe(roots, clock, seconds(1), why)->Name(), "idle-page");
+  EXPECT_EQ(why, "damon: another program uses it");
 }
 
 }  // namespace

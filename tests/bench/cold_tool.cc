@@ -27,7 +27,12 @@ void Look(const sources::Probe& probe, const actuators::Pager& pager, const VmId
 int Serve(const host::VmProcess& vm, seconds cold_after) {
   const host::Roots roots;
   const host::SystemClock clock;
-  const auto probe = sources::ChooseProbe(roots, clock, cold_after);
+  std::string why;
+  const auto probe = sources::ChooseProbe(roots, clock, cold_after, why);
+  if (probe == nullptr) {
+    std::cerr << why << "\n";
+    return 1;
+  }
   actuators::Pager pager(
       [&](const host::VmProcess& process) { return host::QemuMemory::Open(roots, process); },
       [&](const VmId& id, Bytes amount) { return probe->TakeCold(id, amount); });

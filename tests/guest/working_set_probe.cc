@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The only program of a guest whose kernel has what a probe of the working set needs: is what
 // another process uses judged hot, and what it leaves alone cold? Prints TAP on the console.
-// Argument: idle.
+// Argument: idle or damon.
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -16,8 +17,10 @@
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "node-agent/sources/block_sampler.h"
+#include "node-agent/sources/damon_marks.h"
 #include "node-agent/sources/page_marks.h"
 #include "node-agent/sources/working_set.h"
 
@@ -30,11 +33,13 @@ constexpr std::uint64_t kHuge = std::uint64_t{2} << 20;
 constexpr std::uint64_t kHalf = std::uint64_t{16} << 20;
 constexpr std::uint64_t kBegin = std::uint64_t{1} << 40;  // alone there
 constexpr seconds kColdAfter{120};
+constexpr seconds kShortly{9};
 const std::string kRoot = "/sys/fs/cgroup";
+const std::string kDamon = "/sys/kernel/mm/damon/admin/kdamonds/";
 
 enum class Kind : std::uint8_t { kAnonymous, kMemfd, kHugePages };
 const char* Name(Kind kind) {
-  constexpr const char* kNames[] = {"anonymous", "memfd", "huge pages"};
+  constexpr const char* kNames[] = {"anonymous", "memfd", "huge-pages"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -58,14 +63,20 @@ bool Write(const std::string& path, const std::string& text) {
   return file.good();
 }
 
-// Stands for a QEMU: a process in a cgroup of its own whose memory is touched when it is told so.
+std::string Read(const std::string& path) {
+  std::string text;
+  std::getline(std::ifstream(path), text);
+  return text;
+}
+
+// Stands for a QEMU: a process in a cgroup of its own whose memory is touched as it is told.
 class Guest {
  public:
-  Guest(std::string cgroup, Kind kind) : cgroup_(std::move(cgroup)) {
+  explicit Guest(Kind kind) : kind_(kind), cgroup_(kRoot + "/" + Name(kind)) {
     mkdir(cgroup_.c_str(), 0755);
     if (pipe(orders_) != 0 || pipe(answers_) != 0) std::abort();
     pid_ = fork();
-    if (pid_ == 0) Serve(kind);
+    if (pid_ == 0) Serve();
     Touch(2 * kHalf);
   }
   ~Guest() {
@@ -78,14 +89,11 @@ class Guest {
   Guest& operator=(const Guest&) = delete;
 
   host::VmProcess process() const {
-    return {{"vm"}, pid_, cgroup_, Bytes(static_cast<std::int64_t>(2 * kHalf))};
+    return {{Name(kind_)}, pid_, cgroup_, Bytes(static_cast<std::int64_t>(2 * kHalf))};
   }
-  /// The first `size` bytes, each page of them.
-  void Touch(std::uint64_t size) {
-    char answer = 0;
-    if (write(orders_[1], &size, sizeof size) != sizeof size || read(answers_[0], &answer, 1) != 1)
-      std::abort();
-  }
+  /// The first `size` bytes, each page of them: once, or until it is told otherwise.
+  void Touch(std::uint64_t size) { Order({size, false}); }
+  void Use(std::uint64_t size) { Order({size, true}); }
   /// KiB of its memory that are huge pages.
   long HugePages() const {
     std::ifstream smaps("/proc/" + std::to_string(pid_) + "/smaps");
@@ -97,9 +105,18 @@ class Guest {
   }
 
  private:
-  [[noreturn]] void Serve(Kind kind) {
+  struct What {
+    std::uint64_t size = 0;
+    bool again = false;
+  };
+  void Order(What what) {
+    char answer = 0;
+    if (write(orders_[1], &what, sizeof what) != sizeof what || read(answers_[0], &answer, 1) != 1)
+      std::abort();
+  }
+  [[noreturn]] void Serve() {
     if (!Write(cgroup_ + "/cgroup.procs", "0")) _exit(1);
-    const bool memfd = kind == Kind::kMemfd;
+    const bool memfd = kind_ == Kind::kMemfd;
     const int fd = memfd ? memfd_create("guest", 0) : -1;
     if (memfd && ftruncate(fd, 2 * kHalf) != 0) _exit(1);
     // NOLINTNEXTLINE(performance-no-int-to-ptr): where nothing else is
@@ -108,16 +125,22 @@ class Guest {
              MAP_FIXED_NOREPLACE | (memfd ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS), fd, 0));
     if (memory == MAP_FAILED) _exit(1);
     madvise(const_cast<char*>(memory), 2 * kHalf,
-            kind == Kind::kHugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    std::uint64_t size = 0;
-    while (read(orders_[0], &size, sizeof size) == sizeof size) {
-      // Not read before: that would map the kernel's page of zeros.
-      for (std::uint64_t at = 0; at < size; at += host::kPage) memory[at] = 1;
-      if (write(answers_[1], "", 1) != 1) break;
+            kind_ == Kind::kHugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    What what;
+    while (read(orders_[0], &what, sizeof what) == sizeof what) {
+      pollfd order{orders_[0], POLLIN, 0};
+      bool answered = false;
+      do {
+        // Not read before: that would map the kernel's page of zeros.
+        for (std::uint64_t at = 0; at < what.size; at += host::kPage) memory[at] = 1;
+        if (!answered && write(answers_[1], "", 1) != 1) _exit(1);
+        answered = true;
+      } while (what.again && poll(&order, 1, 50) == 0);
     }
     _exit(0);
   }
 
+  Kind kind_;
   std::string cgroup_;
   int orders_[2] = {-1, -1};
   int answers_[2] = {-1, -1};
@@ -127,9 +150,14 @@ class Guest {
 // A sampler of one guest, whose clock stands unless it is told otherwise.
 class Looks {
  public:
-  Looks(std::unique_ptr<host::GuestMemory> memory, sources::PageMarks& marks)
-      : sampler_(std::move(memory), marks, kColdAfter, 1) {}
+  Looks(std::unique_ptr<host::GuestMemory> memory, sources::PageMarks& marks,
+        seconds cold_after = kColdAfter)
+      : sampler_(std::move(memory), marks, cold_after, 1) {}
   /// Looks at all that is due. False: it failed.
+  bool Round(BootTime now) {
+    now_ = now;
+    return Round();
+  }
   bool Round() {
     for (;;) {
       const auto stepped = sampler_.Step(now_);
@@ -171,7 +199,7 @@ bool CoverExactly(std::vector<AddressRange> ranges, AddressRange whole) {
 
 void ChecksOfIdlePages(sources::PageMarks& marks, Kind kind) {
   const std::string of = std::string(" (") + Name(kind) + ")";
-  Guest guest(kRoot + "/vm", kind);
+  Guest guest(kind);
   const long huge = guest.HugePages();
   Check(huge == (kind == Kind::kHugePages ? long{2 * kHalf / 1024} : 0), "its pages are that" + of,
         std::to_string(huge) + " KiB are huge");
@@ -205,8 +233,99 @@ void RunIdle() {
     ChecksOfIdlePages(**marks, kind);
   }
   const host::SystemClock clock;
-  const auto probe = sources::ChooseProbe(host::Roots(), clock, kColdAfter);
+  std::string why;
+  const auto probe = sources::ChooseProbe(host::Roots(), clock, kColdAfter, why);
   Check(probe && std::string(probe->Name()) == "idle-page", "the agent chooses it");
+  Check(why.find("Linux 6.2") != std::string::npos,
+        "this kernel's DAMON is too old, and it is said", why);
+  Check(Read(kDamon + "nr_kdamonds") == "0", "which is left as it was");
+}
+
+bool Eventually(const std::function<bool()>& holds) {
+  for (int i = 0; i < 1800; ++i) {
+    if (holds()) return true;
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  return false;
+}
+
+// By the clock, of three guests that use half of what they have.
+void ChecksOfDamon(sources::PageMarks& marks, const host::Clock& clock) {
+  std::vector<std::unique_ptr<Guest>> guests;
+  std::vector<std::unique_ptr<Looks>> looks;
+  for (const Kind kind : {Kind::kAnonymous, Kind::kMemfd, Kind::kHugePages}) {
+    guests.push_back(std::make_unique<Guest>(kind));
+    guests.back()->Use(kHalf);
+    auto memory = host::QemuMemory::Open(host::Roots(), guests.back()->process());
+    if (!Opened(memory, std::string("its memory opens (") + Name(kind) + ")")) return;
+    looks.push_back(std::make_unique<Looks>(*std::move(memory), marks, kShortly));
+  }
+  const long huge = guests.back()->HugePages();
+  const auto come_to = [&](Looks& one, const std::function<bool(const WorkingSet&)>& what) {
+    return Eventually([&] {
+      for (const auto& each : looks) each->Round(clock.Now().boot);
+      return what(one.Latest());
+    });
+  };
+  for (std::size_t i = 0; i < looks.size(); ++i) {
+    const std::string of = " (" + guests[i]->process().id.value + ")";
+    Check(come_to(*looks[i], [](const WorkingSet& set) { return set.cold == Bytes(kHalf); }),
+          "as much as is not used is cold" + of, Told(looks[i]->Latest()));
+    Check(CoverExactly(looks[i]->TakeCold(), {kBegin + kHalf, kBegin + 2 * kHalf}),
+          "and that half is what is named" + of);
+  }
+  Check(huge == long{2 * kHalf / 1024} && guests.back()->HugePages() == huge,
+        "no page was split by being looked at", std::to_string(huge));
+  guests[0]->Use(2 * kHalf);
+  Check(come_to(*looks[0], [](const WorkingSet& set) { return set.active == Permyriad{10000}; }),
+        "what wakes up is hot", Told(looks[0]->Latest()));
+}
+
+// Another one of ours, which is killed while it looks.
+void LeaveOne() {
+  int ready[2];
+  if (pipe(ready) != 0) std::abort();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    auto damon = sources::Damon::Open(host::Roots().mm, milliseconds(100), 10);
+    const bool looks = damon.ok() && (*damon)->Watch({4096}).ok();
+    (void)!write(ready[1], looks ? "y" : "n", 1);
+    pause();
+  }
+  char looks = 'n';
+  Check(read(ready[0], &looks, 1) == 1 && looks == 'y', "an agent looks by DAMON");
+  std::string why;
+  const host::SystemClock clock;
+  Check(sources::ChooseProbe(host::Roots(), clock, kColdAfter, why) == nullptr &&
+            why.find("another program") != std::string::npos,
+        "while it lives no other one does", why);
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  close(ready[0]);
+  close(ready[1]);
+  Check(Read(kDamon + "0/state") == "on", "killed, it leaves DAMON on");
+}
+
+void RunDamon() {
+  const host::SystemClock clock;
+  std::string why;
+  LeaveOne();
+  {
+    const auto probe = sources::ChooseProbe(host::Roots(), clock, kColdAfter, why);
+    Check(probe && std::string(probe->Name()) == "damon", "the next agent takes it over", why);
+    Check(Read(kDamon + "0/state") == "off", "and ends what was left");
+  }
+  {
+    // It may take all the time that there is: an emulated guest's is little.
+    auto marks = sources::DamonMarks::Open(host::Roots(), clock, kShortly, 1);
+    if (Opened(marks, "DAMON opens again")) ChecksOfDamon(**marks, clock);
+  }
+  Check(Read(kDamon + "nr_kdamonds") == "0", "at its end it gives DAMON back");
+  Check(Write(kDamon + "nr_kdamonds", "1"), "another program takes it");
+  Check(sources::ChooseProbe(host::Roots(), clock, kColdAfter, why) == nullptr &&
+            why.find("another program") != std::string::npos,
+        "then the agent does not", why);
+  Check(Read(kDamon + "nr_kdamonds") == "1", "and leaves it alone");
 }
 
 void Perform(const std::string& what) {
@@ -218,6 +337,7 @@ void Perform(const std::string& what) {
     return;
   }
   if (what == "idle") RunIdle();
+  if (what == "damon") RunDamon();
   std::printf("1..%d\n", checks);
 }
 

@@ -66,5 +66,14 @@ TEST_F(WorkingSetTest, IdlePageTrackingTellsColdFromHot) {
   ExpectTap(said.text, 20);
 }
 
+TEST_F(WorkingSetTest, DamonTellsColdFromHot) {
+  const Output kernel = RunProgram({SourceDir() + "/scripts/guest-kernel", "--series", "6.12"});
+  if (kernel.status != 0) GTEST_SKIP() << "no kernel that has it: " << kernel.text;
+  const std::filesystem::path tree = kernel.text.substr(0, kernel.text.find('\n'));
+  const Output said = Boot(tree / "boot" / ("vmlinuz-" + tree.filename().string()), "damon");
+  EXPECT_EQ(said.status, 0);
+  ExpectTap(said.text, 15);
+}
+
 }  // namespace
 }  // namespace ullage::tests
