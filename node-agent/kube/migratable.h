@@ -19,8 +19,9 @@ inline std::optional<std::string> WhyItStays(const k8s::VirtualMachineInstance& 
     const std::string& reason = condition.reason();
     const std::string& message = condition.message();
     if (reason.empty() && message.empty()) return "KubeVirt does not say why";
-    const std::string between = reason.empty() || message.empty() ? "" : ": ";
-    return host::Printable(reason + between + message, kMostWords);
+    std::string words = reason;
+    if (!reason.empty() && !message.empty()) words += ": ";
+    return host::Printable(words.append(message), kMostWords);
   }
   return std::nullopt;
 }
