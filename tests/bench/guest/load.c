@@ -7,7 +7,9 @@
 //                                    for each write, when it began (us from the freeing) and the us that it took
 //   load hot MIB COLD FILE WAKE      touch MIB and COLD MIB, then read and write one byte of each page of MIB, ten
 //                                    times a second, for ever; FILE: the ms of each time. Once WAKE exists, COLD
-//                                    is touched once, and FILE gets the line "woke" and the seconds
+//                                    is touched once, and FILE gets the line "woke" and the seconds. Each time
+//                                    begins with an empty TLB: an emulated one is resized by what 100 ms have
+//                                    needed, and a loop is six times slower or not by chance
 // faults prints the seconds that it took, saw those of each tooth, sleep left out.
 #include <errno.h>
 #include <fcntl.h>
@@ -87,6 +89,13 @@ static void Faults(size_t bytes, size_t rounds, size_t workers) {
   printf("%.6f\n", (double)(Now() - start) / 1e9);
 }
 
+// Linux flushes all of it where more than 33 pages are unmapped (tlb_single_page_flush_ceiling).
+static void FlushTlb(void) {
+  volatile char *memory = Map((size_t)64 * PAGE, MADV_NOHUGEPAGE);
+  Touch(memory, (size_t)64 * PAGE, PAGE);
+  Unmap(memory, (size_t)64 * PAGE);
+}
+
 static void Saw(size_t bytes, char **periods) {
   for (; *periods != NULL; ++periods) {
     const int64_t start = Now();
@@ -145,6 +154,7 @@ static void Hot(size_t hot_bytes, size_t cold_bytes, const char *file, const cha
   setvbuf(out, NULL, _IOLBF, 0);
   fputs("touched\n", out);
   for (;;) {
+    FlushTlb();
     const int64_t start = Now();
     for (size_t page = 0; page < hot_bytes; page += PAGE) ++hot[page];
     fprintf(out, "%.3f\n", (double)(Now() - start) / 1e6);
