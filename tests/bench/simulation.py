@@ -16,7 +16,7 @@ from lib.lab import ROOT
 
 NEEDS_AGENT = False
 RUNS = 60  # seeds: 60 × 6 workloads × 2 × 1,440 node-hours are a million
-RIVAL_SEEDS = 12
+RIVAL_SEEDS = 4
 NODES, HOURS = 20, 72
 WORKLOADS = ("diurnal", "bursts", "together", "sawtooth", "liar", "mixed")
 SWAPS = (0, 32)
